@@ -1,0 +1,288 @@
+"""Abstract execution: run a program on stand-ins, without data.
+
+One pass over the statements gives three answers (arXiv 2302.06675, section 2.3):
+the kind of every value (or that the program is invalid), which statements are
+live, and a *functional hash* that is equal only for programs with bit-equal
+behaviour. Liveness counts across steps: a slot that no live statement of the
+next step reads is dead. The hash covers `update` and the live slots.
+
+The paper's hash knows no algebra. This one uses rewrites that are exact in
+float32, NaN and infinities included, and no others: swapped arguments of
+commutative functions, common subexpressions, functions of constants folded in
+float32, slots that are never written (they stay zero), slots renamed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from primitives.functions import BY_NAME, SCALAR, TREE
+from primitives.program import (
+    GRADIENT,
+    RATE,
+    UPDATE,
+    WEIGHTS,
+    Program,
+    ProgramError,
+    Statement,
+)
+
+CONSTANT, ZERO = "constant", "zero"
+
+
+class Node(NamedTuple):
+    """One value of a program in single-assignment form.
+
+    Attributes:
+        function: a function of the table; or `w`, `g`, `lr`; or `slot`, `constant`, `zero`.
+        arguments: indices of earlier nodes; for a slot its position among the
+            program's slots; for a constant its float32 value.
+        kind: the kind of the value.
+    """
+
+    function: str
+    arguments: tuple
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What abstract execution finds.
+
+    Attributes:
+        nodes: every value computed, dead ones included; arguments come first.
+        update: the node of the update.
+        slots: for each live slot, in the order of the program: its position
+            among the program's slots, and the node of its value after the step.
+        live: for each statement, whether an output of this or a later step depends on it.
+        functional_hash: 32 hexadecimal digits; equal hashes mean equal behaviour.
+        learns: whether the update depends on the gradient, of this or an earlier step.
+    """
+
+    nodes: list[Node]
+    update: int
+    slots: tuple[tuple[int, int], ...]
+    live: tuple[bool, ...]
+    functional_hash: str
+    learns: bool
+
+    @property
+    def statements(self) -> int:
+        """The number of live statements."""
+        return sum(self.live)
+
+    def live_nodes(self) -> list[int]:
+        """The nodes that the update and the live slots depend on, ascending."""
+        return sorted(_reachable(self.nodes, [self.update, *(node for _, node in self.slots)]))
+
+
+def analyse(program: Program) -> Analysis:
+    """Execute a program abstractly.
+
+    Raises:
+        ProgramError: if a variable is used before it is assigned, a function is
+            given kinds it does not take, or an output is missing or no tree.
+    """
+    nodes, env, reads_gradient = _single_assignment(program)
+    live, slots_read = _liveness(program)
+    written = {statement.target for statement in program.statements}
+    slots = tuple(
+        (position, env[name])
+        for position, name in enumerate(program.slots)
+        if name in slots_read and name in written
+    )
+    update = env[UPDATE]
+    return Analysis(
+        nodes=nodes,
+        update=update,
+        slots=slots,
+        live=live,
+        functional_hash=_functional_hash(nodes, update, slots),
+        learns=reads_gradient
+        and any(
+            nodes[n].function == GRADIENT
+            for n in _reachable(nodes, [update, *(s[1] for s in slots)])
+        ),
+    )
+
+
+def live_program(program: Program) -> Program:
+    """The program without its dead statements; the slots keep their names."""
+    live = analyse(program).live
+    return program.with_statements(
+        statement for statement, alive in zip(program.statements, live, strict=True) if alive
+    )
+
+
+def _single_assignment(program: Program) -> tuple[list[Node], dict[str, int], bool]:
+    """The values of a program, numbered; the node each variable ends with."""
+    nodes: list[Node] = []
+    numbers: dict[tuple, int] = {}
+
+    def number(function: str, arguments: tuple, kind: str) -> int:
+        key = (function, arguments)
+        found = numbers.get(key)
+        if found is None:
+            found = numbers[key] = len(nodes)
+            nodes.append(Node(function, arguments, kind))
+        return found
+
+    env = _inputs(program, number)
+    for index, statement in enumerate(program.statements):
+        function = BY_NAME[statement.function]
+        arguments = [
+            env.get(a, -1) if isinstance(a, str) else number(CONSTANT, (_bits(a),), SCALAR)
+            for a in statement.arguments
+        ]
+        if -1 in arguments:
+            missing = statement.arguments[arguments.index(-1)]
+            raise _invalid(index, statement, f"'{missing}' is used before it is assigned")
+        kind = function.signatures.get(tuple([nodes[a].kind for a in arguments]))
+        if kind is None:
+            kinds = ", ".join(nodes[a].kind for a in arguments)
+            raise _invalid(index, statement, f"'{function.name}' does not take ({kinds})")
+        if function.commutative and arguments[0] > arguments[1]:
+            arguments.reverse()
+        if all(nodes[a].function == CONSTANT for a in arguments):
+            values = [nodes[a].arguments[0] for a in arguments]
+            env[statement.target] = number(CONSTANT, (_fold(function.name, *values),), SCALAR)
+        else:
+            env[statement.target] = number(function.name, tuple(arguments), kind)
+    _check_outputs(program, env, nodes)
+    return nodes, env, (GRADIENT, ()) in numbers
+
+
+def _inputs(program: Program, number: Callable[[str, tuple, str], int]) -> dict[str, int]:
+    written = {statement.target for statement in program.statements}
+    env = {name: number(name, (), TREE) for name in (WEIGHTS, GRADIENT)}
+    env[RATE] = number(RATE, (), SCALAR)
+    for position, slot in enumerate(program.slots):
+        # A slot that is never written is zero for ever.
+        env[slot] = number("slot", (position,), TREE) if slot in written else number(ZERO, (), TREE)
+    return env
+
+
+def _check_outputs(program: Program, env: dict[str, int], nodes: Sequence[Node]) -> None:
+    if UPDATE not in env:
+        raise ProgramError("'update' is never assigned; a program must compute it")
+    for name in (UPDATE, *program.slots):
+        kind = nodes[env[name]].kind
+        if kind != TREE:
+            raise ProgramError(
+                f"'{name}' is a {kind} at return; it must be a tree like the weights"
+            )
+
+
+def _invalid(index: int, statement: Statement, what: str) -> ProgramError:
+    # Most mutants that fail end here, so the statement is not printed.
+    return ProgramError(f"statement {index + 1} ('{statement.target} = ...'): {what}")
+
+
+def _liveness(program: Program) -> tuple[tuple[bool, ...], set[str]]:
+    """Which statements are live, and which slots are read by live statements.
+
+    A least fixed point: at first only the update is wanted at the end of the
+    step; every slot found to be read before it is written is then wanted too.
+    """
+    wanted_slots: set[str] = set()
+    while True:
+        needed = {UPDATE, *wanted_slots}
+        live = []
+        for statement in reversed(program.statements):
+            alive = statement.target in needed
+            live.append(alive)
+            if alive:
+                needed.discard(statement.target)
+                needed.update(a for a in statement.arguments if type(a) is str)
+        read = needed.intersection(program.slots)
+        if read <= wanted_slots:
+            return tuple(reversed(live)), wanted_slots
+        wanted_slots |= read
+
+
+def _reachable(nodes: Sequence[Node], roots: Sequence[int]) -> set[int]:
+    found: set[int] = set()
+    stack = list(roots)
+    while stack:
+        index = stack.pop()
+        if index in found:
+            continue
+        found.add(index)
+        node = nodes[index]
+        if node.function not in (CONSTANT, "slot"):
+            stack.extend(node.arguments)
+    return found
+
+
+def _bits(value: float) -> int:
+    """The float32 pattern of a constant: tells -0.0 from 0.0, and NaN equals itself."""
+    return struct.unpack("<I", struct.pack("<f", value))[0]
+
+
+def constant_value(node: Node) -> float:
+    """The value of a `constant` node."""
+    return struct.unpack("<f", struct.pack("<I", node.arguments[0]))[0]
+
+
+class _ScalarOps:
+    """NumPy on single numbers: both reductions are the identity."""
+
+    @staticmethod
+    def array_sum(x: np.float32) -> np.float32:
+        return x
+
+    tree_sum = array_sum
+
+    def __getattr__(self, name: str) -> Callable:
+        return getattr(np, name)
+
+
+_SCALAR_OPS = _ScalarOps()
+
+
+@lru_cache(maxsize=100_000)
+def _fold(function: str, *bits: int) -> int:
+    """Apply a function to constants, in float32."""
+    values = [np.uint32(b).view(np.float32) for b in bits]
+    with np.errstate(all="ignore"):
+        result = np.float32(BY_NAME[function].compute(_SCALAR_OPS, *values))
+    return int(np.float32(np.nan if np.isnan(result) else result).view(np.uint32))
+
+
+def _functional_hash(nodes: Sequence[Node], update: int, slots: Sequence[tuple[int, int]]) -> str:
+    """The smallest digest over the ways to number the live slots, so names do not matter."""
+    return min(_digest(nodes, update, order) for order in permutations(slots)).hex()
+
+
+def _digest(nodes: Sequence[Node], update: int, slots: Sequence[tuple[int, int]]) -> bytes:
+    rank = {position: b"slot%d" % i for i, (position, _) in enumerate(slots)}
+    digests: dict[int, bytes] = {}
+
+    def visit(index: int) -> bytes:
+        done = digests.get(index)
+        if done is not None:
+            return done
+        node = nodes[index]
+        if node.function == "slot":
+            # An unranked slot is read by nothing live; it can only be an output's own past.
+            text = rank[node.arguments[0]]
+        elif node.function == CONSTANT:
+            text = b"constant%d" % node.arguments[0]
+        else:
+            parts = [visit(a) for a in node.arguments]
+            if len(parts) == 2 and BY_NAME[node.function].commutative:
+                parts.sort()
+            text = node.function.encode() + b"(" + b"".join(parts)
+        digests[index] = digest = blake2b(text, digest_size=16).digest()
+        return digest
+
+    outputs = b"".join([visit(update), *(visit(node) for _, node in slots)])
+    return blake2b(outputs, digest_size=16).digest()

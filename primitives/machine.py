@@ -1,0 +1,251 @@
+"""The register machine: programs are data, compiled once for every program.
+
+A value of a program is one row of a register file `[rows, P]`, where P is the
+number of places of the tree (see `Layout`): a tree as it is, a per-array value
+repeated over its array, a scalar repeated over the whole row. So a leaf-wise
+function needs one branch whatever the kinds; only reductions need one for each
+kind of operand. A program is a table of instructions (branch, three operand
+rows, result row) and the values of its constants; the loop over it runs
+`lax.switch` on the branch, which on a CPU executes that branch alone.
+
+The branches read the register file and return one row, which is written
+outside the switch: a file that goes through the branches would be copied.
+
+Rows: weights, gradient, schedule, live slots, constants, then temporaries.
+Subnormal numbers count as zero, as XLA flushes them on CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from primitives.abstract import CONSTANT, ZERO, Analysis, constant_value
+from primitives.functions import BY_NAME, FUNCTIONS, KINDS, PER_ARRAY, SCALAR
+from primitives.layout import Layout
+from primitives.program import GRADIENT, RATE, WEIGHTS
+
+WEIGHTS_ROW, GRADIENT_ROW, RATE_ROW, FIRST_SLOT_ROW = range(4)
+_COPY = ("copy", None)
+
+#: Every branch of the switch: a function, and for reductions the kind they reduce.
+BRANCHES: tuple[tuple[str, str | None], ...] = (
+    _COPY,
+    *(
+        (function.name, kind)
+        for function in FUNCTIONS
+        if function.arity
+        for kind in (KINDS if function.reduces else (None,))
+    ),
+)
+_OPCODE = {branch: opcode for opcode, branch in enumerate(BRANCHES)}
+
+
+class Code(NamedTuple):
+    """A program for the machine; every field is an array, so it can be traced.
+
+    Attributes:
+        instructions: int32 `[n, 5]`: branch, three operand rows, result row.
+        length: how many of them to run; the rest is padding.
+        constants: float32 `[rows]`, the value that each row starts with.
+        slots: the number of live slots, in the rows from `FIRST_SLOT_ROW`.
+        update: the row of the update.
+    """
+
+    instructions: np.ndarray
+    length: np.int32
+    constants: np.ndarray
+    slots: np.int32
+    update: np.int32
+
+
+def assemble(analysis: Analysis, rows: int = 16, length: int = 32) -> Code:
+    """Allocate rows and emit instructions for the live part of a program.
+
+    Rows and length are the least capacities; each is doubled until the program
+    fits, so that nearly all programs share one compilation.
+    """
+    allocator = _Allocator(analysis)
+    for node in analysis.live_nodes():
+        allocator.emit(node)
+    allocator.finish()
+    while rows < allocator.rows:
+        rows *= 2
+    while length < len(allocator.instructions):
+        length *= 2
+    constants = np.zeros(rows, np.float32)
+    for row, value in allocator.constants.items():
+        constants[row] = value
+    table = np.zeros((length, 5), np.int32)
+    table[: len(allocator.instructions)] = allocator.instructions
+    return Code(
+        table,
+        np.int32(len(allocator.instructions)),
+        constants,
+        np.int32(len(analysis.slots)),
+        np.int32(allocator.row[analysis.update]),
+    )
+
+
+class _Allocator:
+    """Linear-scan register allocation over the live nodes of one program."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self.instructions: list[tuple[int, ...]] = []
+        self.constants: dict[int, float] = {}
+        self.row: dict[int, int] = {}
+        self.free: list[int] = []
+        self.last_use = self._last_uses()
+        self.slot_row = {
+            position: FIRST_SLOT_ROW + i for i, (position, _) in enumerate(analysis.slots)
+        }
+        self.rows = FIRST_SLOT_ROW + len(analysis.slots)
+        self.home = self._homes()
+
+    def _last_uses(self) -> dict[int, int]:
+        end = len(self.analysis.nodes)
+        uses = {}
+        for index in self.analysis.live_nodes():
+            node = self.analysis.nodes[index]
+            if node.function in BY_NAME:
+                uses.update(dict.fromkeys(node.arguments, index))
+        return uses | dict.fromkeys((self.analysis.update, *self._finals()), end)
+
+    def _finals(self) -> list[int]:
+        return [node for _, node in self.analysis.slots]
+
+    def _homes(self) -> dict[int, int]:
+        """Nodes that may be computed straight into the row of the slot they end in."""
+        start_node = {
+            node.arguments[0]: index
+            for index, node in enumerate(self.analysis.nodes)
+            if node.function == "slot"
+        }
+        homes: dict[int, int] = {}
+        for position, node in self.analysis.slots:
+            if self.last_use.get(start_node[position], -1) <= node:
+                homes.setdefault(node, self.slot_row[position])
+        return homes
+
+    def emit(self, index: int) -> None:
+        node = self.analysis.nodes[index]
+        inputs = {WEIGHTS: WEIGHTS_ROW, GRADIENT: GRADIENT_ROW, RATE: RATE_ROW}
+        if node.function in inputs:
+            self.row[index] = inputs[node.function]
+        elif node.function == "slot":
+            self.row[index] = self.slot_row[node.arguments[0]]
+        elif node.function in (CONSTANT, ZERO):
+            self.row[index] = self._new_row()
+            value = constant_value(node) if node.function == CONSTANT else 0.0
+            self.constants[self.row[index]] = value
+        else:
+            self._compute(index)
+
+    def _compute(self, index: int) -> None:
+        node = self.analysis.nodes[index]
+        kind = (
+            self.analysis.nodes[node.arguments[0]].kind if BY_NAME[node.function].reduces else None
+        )
+        operands = [self.row[a] for a in node.arguments]
+        for argument in set(node.arguments):
+            temporary = self.analysis.nodes[argument].function in BY_NAME
+            in_slot = self.row[argument] in self.slot_row.values()
+            if temporary and not in_slot and self.last_use[argument] == index:
+                self.free.append(self.row[argument])
+        target = self.home.get(index)
+        if target is None:
+            # The smallest free row, so that allocation does not depend on set order.
+            target = (
+                self.free.pop(self.free.index(min(self.free))) if self.free else self._new_row()
+            )
+        self.row[index] = target
+        self._append((node.function, kind), operands, target)
+
+    def finish(self) -> None:
+        """Copy what was not computed in place into the rows of the slots."""
+        for position, node in self.analysis.slots:
+            if self.row[node] != self.slot_row[position]:
+                self._append(_COPY, [self.row[node]], self.slot_row[position])
+
+    def _append(self, branch: tuple[str, str | None], operands: list[int], target: int) -> None:
+        padded = [*operands, *[0] * (3 - len(operands))]
+        self.instructions.append((_OPCODE[branch], *padded, target))
+
+    def _new_row(self) -> int:
+        self.rows += 1
+        return self.rows - 1
+
+
+class _RowOps:
+    """JAX's functions, and the reductions of rows that hold one kind of value."""
+
+    def __init__(self, layout: Layout, kind: str | None) -> None:
+        self._layout = layout
+        self._kind = kind
+
+    def arrayjnp.sum(self, x: Array) -> Array:
+        if self._kind in (SCALAR, PER_ARRAY):
+            return x
+        starts, places = self._layout.starts, self._layout.places
+        sums = [
+            jnp.sum(x[start : start + count])
+            for start, count in zip(starts, self._layout.counts, strict=True)
+        ]
+        return jnp.concatenate([jnp.full(n, s) for n, s in zip(places, sums, strict=True)])
+
+    def treejnp.sum(self, x: Array) -> Array:
+        if self._kind == SCALAR:
+            return x
+        if self._kind == PER_ARRAY:
+            return jnp.sum(x[self._layout.starts])
+        elements = self._layout.elements
+        return jnp.sum(x if elements is None else jnp.where(elements, x, 0.0))
+
+    def __getattr__(self, name: str) -> Callable[..., Array]:
+        return getattr(jnp, name)
+
+
+def _branch(layout: Layout, name: str, kind: str | None) -> Callable[[Array, Array], Array]:
+    if (name, kind) == _COPY:
+        return lambda registers, instruction: row(registers, instruction[1])
+    function, ops = BY_NAME[name], _RowOps(layout, kind)
+
+    def branch(registers: Array, instruction: Array) -> Array:
+        operands = [row(registers, instruction[1 + i]) for i in range(function.arity)]
+        return jnp.broadcast_to(function.compute(ops, *operands), (layout.size,))
+
+    return branch
+
+
+def row(registers: Array, index: Any) -> Array:
+    """One row of a register file."""
+    return lax.dynamic_index_in_dim(registers, index, keepdims=False)
+
+
+def start(layout: Layout, code: Code, weights: Array) -> Array:
+    """The register file `[rows, P]` before the first step; `weights` is a vector `[P]`."""
+    constants = jnp.asarray(code.constants)
+    registers = jnp.broadcast_to(constants[:, None], (constants.shape[0], layout.size))
+    return registers.at[WEIGHTS_ROW].set(weights)
+
+
+def execute(layout: Layout, code: Code, registers: Array) -> Array:
+    """Run the program once on a register file whose gradient and schedule are set.
+
+    Traceable; returns the register file with the update in row `code.update`
+    and the new slots in theirs. The weights are not changed.
+    """
+    branches = [_branch(layout, name, kind) for name, kind in BRANCHES]
+
+    def instruct(i: Array, registers: Array) -> Array:
+        instruction = jnp.asarray(code.instructions)[i]
+        result = lax.switch(instruction[0], branches, registers, instruction)
+        return lax.dynamic_update_index_in_dim(registers, result, instruction[4], 0)
+
+    return lax.fori_loop(0, code.length, instruct, registers)
+

@@ -1,0 +1,129 @@
+"""The reference interpreter: NumPy, tree-wise, one statement after the other.
+
+It knows nothing of kinds, registers or hashes, and is the oracle that the
+register machine and everything exported is held against.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from primitives.functions import BY_NAME
+from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
+
+Array: TypeAlias = np.ndarray
+Step = tuple[list[Array], dict[str, list[Array]]]
+
+
+class Tree:
+    """A list of arrays with NumPy's arithmetic, leaf by leaf; scalars are replicated.
+
+    A per-array value is a tree of 0-d arrays.
+    """
+
+    __array_ufunc__ = None  # NumPy scalars on the left defer to the methods below
+
+    def __init__(self, leaves: Sequence[Array]) -> None:
+        self.leaves = list(leaves)
+
+    def __add__(self, other: Any) -> Tree:
+        return leafwise(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Tree:
+        return leafwise(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> Tree:
+        return leafwise(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Tree:
+        return leafwise(operator.sub, other, self)
+
+    def __mul__(self, other: Any) -> Tree:
+        return leafwise(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Tree:
+        return leafwise(operator.mul, other, self)
+
+    def __truediv__(self, other: Any) -> Tree:
+        return leafwise(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Any) -> Tree:
+        return leafwise(operator.truediv, other, self)
+
+    def __neg__(self) -> Tree:
+        return leafwise(operator.neg, self)
+
+
+def leafwise(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Apply a function of arrays to trees and scalars, leaf by leaf."""
+    lengths = {len(a.leaves) for a in arguments if isinstance(a, Tree)}
+    if not lengths:
+        return function(*arguments)
+    rows = ([a.leaves[i] if isinstance(a, Tree) else a for a in arguments] for i in range(*lengths))
+    return Tree([np.asarray(function(*row)) for row in rows])
+
+
+class TreeOps:
+    """NumPy's functions on trees, and the two reductions of the language."""
+
+    @staticmethod
+    def array_sum(x: Any) -> Any:
+        """One number per array; a scalar is its own sum."""
+        return leafwise(np.sum, x)
+
+    @staticmethod
+    def tree_sum(x: Any) -> Any:
+        """One number for the whole tree; a scalar is its own sum."""
+        if not isinstance(x, Tree):
+            return x
+        return np.sum([np.sum(leaf) for leaf in x.leaves], dtype=x.leaves[0].dtype)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *arguments: leafwise(getattr(np, name), *arguments)
+
+
+OPS = TreeOps()
+
+
+def apply(function: str, *arguments: Any) -> Any:
+    """One function of the table on scalars (`np.float32`) and `Tree`s; nothing warns."""
+    with np.errstate(all="ignore"):
+        result = BY_NAME[function].compute(OPS, *arguments)
+    return result if isinstance(result, Tree) else np.float32(result)
+
+
+def run_step(
+    program: Program,
+    weights: Sequence[Array],
+    gradient: Sequence[Array],
+    slots: dict[str, list[Array]],
+    rate: float,
+) -> Step:
+    """One step of a program: `(update, slots)`, each a list of float32 arrays.
+
+    Arguments:
+        weights, gradient: float32 arrays of the same shapes, at least one.
+        slots: the value of every slot of the program, shaped like the weights.
+        rate: the value of the schedule.
+    """
+    env: dict[str, Any] = {name: Tree(leaves) for name, leaves in slots.items()}
+    env |= {WEIGHTS: Tree(weights), GRADIENT: Tree(gradient), RATE: np.float32(rate)}
+    for statement in program.statements:
+        arguments = [env[a] if isinstance(a, str) else np.float32(a) for a in statement.arguments]
+        env[statement.target] = apply(statement.function, *arguments)
+    shapes = [np.shape(leaf) for leaf in weights]
+    return _leaves(env[UPDATE], shapes), {s: _leaves(env[s], shapes) for s in program.slots}
+
+
+def zero_slots(program: Program, weights: Sequence[Array]) -> dict[str, list[Array]]:
+    """The state before the first step."""
+    return {slot: [np.zeros_like(leaf) for leaf in weights] for slot in program.slots}
+
+
+def _leaves(value: Tree, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    assert [leaf.shape for leaf in value.leaves] == shapes
+    return value.leaves
