@@ -188,7 +188,7 @@ class _RowOps:
         self._layout = layout
         self._kind = kind
 
-    def arrayjnp.sum(self, x: Array) -> Array:
+    def array_sum(self, x: Array) -> Array:
         if self._kind in (SCALAR, PER_ARRAY):
             return x
         starts, places = self._layout.starts, self._layout.places
@@ -198,7 +198,7 @@ class _RowOps:
         ]
         return jnp.concatenate([jnp.full(n, s) for n, s in zip(places, sums, strict=True)])
 
-    def treejnp.sum(self, x: Array) -> Array:
+    def tree_sum(self, x: Array) -> Array:
         if self._kind == SCALAR:
             return x
         if self._kind == PER_ARRAY:
@@ -248,4 +248,3 @@ def execute(layout: Layout, code: Code, registers: Array) -> Array:
         return lax.dynamic_update_index_in_dim(registers, result, instruction[4], 0)
 
     return lax.fori_loop(0, code.length, instruct, registers)
-
