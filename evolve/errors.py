@@ -1,0 +1,37 @@
+"""What goes wrong, by exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvolveError(Exception):
+    """An internal failure: exit code 1."""
+
+    exit_code = 1
+
+
+class BadInput(EvolveError):
+    """What the user gave cannot be used: exit code 2.
+
+    The message is one sentence: what is wrong, the value met, the remedy.
+    """
+
+    exit_code = 2
+
+
+class RunBusy(EvolveError):
+    """Another driver works on the run folder: exit code 3."""
+
+    exit_code = 3
+
+
+class PoolError(EvolveError):
+    """The machinery that evaluates programs failed, twice: exit code 1."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `names`, or nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,137 @@
+"""The configuration of a run: everything its log depends on, except the budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolve.errors import BadInput, nearest
+
+RESTARTS = ("alternate", "start", "best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A run's configuration; equal configurations and budgets give equal logs.
+
+    Attributes:
+        seed: of every random choice of the search.
+        tasks: names of proxy tasks; the fitness is the mean over them.
+        start: text of the start program.
+        population: programs kept (arXiv 2302.06675: 1000).
+        tournament: members drawn to choose a parent, the fittest wins (paper: 2).
+        patience: programs without a new best before a new round starts.
+        restart: where rounds after the first start: `start` (the tuned start
+            program), `best` (the best found), or `alternate`, best first.
+        replicates: seeds (initial weights and batches) each program is trained on.
+        hurdle_slack: how far, at a quarter of the steps and at the end of the
+            first replicate, a loss may lie above the population's median, as a
+            share of what the baseline gains by training.
+        tuning_evaluations: distinct programs trained to tune the constants of
+            the start program before the search.
+        tuning_population, tuning_tournament: as above, for the tuning.
+        max_statements: insertions are off at this length; 0 means no limit.
+        look_ahead: evaluations in flight. Part of the configuration, because it
+            decides which results a child can know of; more workers than this idle.
+        time_limit: seconds after which one evaluation counts as hanging.
+        finalists: programs judged again on fresh seeds when the budget is spent.
+        judge_seeds: fresh seeds for the finalists, and again for the champion.
+    """
+
+    seed: int = 0
+    tasks: tuple[str, ...] = ("text_transformer",)
+    start: str = ""
+    population: int = 1000
+    tournament: int = 2
+    patience: int = 30_000
+    restart: str = "alternate"
+    replicates: int = 2
+    hurdle_slack: tuple[float, float] = (0.05, 0.01)
+    tuning_evaluations: int = 200
+    tuning_population: int = 20
+    tuning_tournament: int = 3
+    max_statements: int = 0
+    look_ahead: int = 16
+    time_limit: float = 60.0
+    finalists: int = 4
+    judge_seeds: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("population", "tournament", "replicates", "look_ahead", "tuning_population"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("tuning_tournament", "patience", "finalists", "judge_seeds"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("seed", "tuning_evaluations", "max_statements"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
+        _require(self.restart in RESTARTS, "restart", self.restart, "one of " + ", ".join(RESTARTS))
+        _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
+        slack_fits = len(self.hurdle_slack) == 2 and min(self.hurdle_slack) >= 0
+        _require(slack_fits, "hurdle_slack", self.hurdle_slack, "two numbers, 0 or more")
+        _require(len(set(self.tasks)) == len(self.tasks), "tasks", self.tasks, "different tasks")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Config:
+        """The inverse of `to_json`; also reads what a user wrote.
+
+        Raises:
+            BadInput: for an unknown field, a value of the wrong type or range.
+        """
+        fields = {field.name: field for field in dataclasses.fields(Config)}
+        values = {}
+        for key, value in data.items():
+            if key not in fields:
+                raise BadInput(f"unknown setting '{key}'{nearest(key, fields)}")
+            values[key] = _typed(key, value, fields[key].default)
+        return Config(**values)
+
+    def difference(self, other: dict[str, Any]) -> list[str]:
+        """The settings in `other` that differ, one line each: `name: here -> there`."""
+        mine = self.to_json()
+        theirs = Config.from_json({**mine, **other}).to_json()
+        return [f"{k}: {mine[k]!r} -> {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+        BadInput: if it cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"the config file '{path}' cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"the config file '{path}' is not TOML ({error})") from None
+
+
+def _typed(key: str, value: Any, default: Any) -> Any:
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_typed(key, item, default[0]) for item in value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise BadInput(
+            f"the setting '{key}' is {value!r}; it must be a {_type_name(default)} like {default!r}"
+        )
+    return value
+
+
+def _type_name(value: Any) -> str:
+    return {int: "whole number", float: "number", str: "text", tuple: "list"}[type(value)]
+
+
+def _require(holds: bool, name: str, value: Any, what: str) -> None:
+    if not holds:
+        raise BadInput(f"the setting '{name}' is {value!r}; it must be {what}")

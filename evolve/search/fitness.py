@@ -1,0 +1,70 @@
+"""Fitness: how much better than the baseline, on a scale that tasks share.
+
+For one task and seed, with L the validation loss where training stopped, B
+that of the baseline (the tuned start program) and U the loss before training:
+
+    fitness = (B - L) / (U - B)
+
+so the baseline scores 0, an untrained model -1, and +0.1 means a tenth more
+progress than the baseline made. A program's fitness is the mean over the tasks
+and seeds it was trained on. A program stopped at a hurdle is scored by the
+loss it had there, which is what it is worth at that cost. One that is not
+finite, diverges or fails has no fitness and loses every tournament.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean, median
+
+#: For each task, for each seed, one loss.
+Losses = dict[str, list[float]]
+#: For each task, for each seed, the loss at each mark that was reached.
+Marks = dict[str, list[list[float]]]
+
+
+def final_losses(marks: Marks) -> Losses:
+    """The loss at the last mark reached, for each task and seed."""
+    return {task: [seed[-1] for seed in seeds if seed] for task, seeds in marks.items()}
+
+
+def score(losses: Losses, baseline: Losses, untrained: Losses) -> float | None:
+    """The formula above over all tasks and seeds in `losses`; None if there are none."""
+    gains = [
+        gain
+        for task, values in losses.items()
+        for gain in progress(values, baseline[task], untrained[task])
+    ]
+    return fmean(gains) if gains else None
+
+
+def progress(losses: list[float], baseline: list[float], untrained: list[float]) -> list[float]:
+    """`(B - L) / (U - B)` seed by seed."""
+    return [
+        (base - loss) / (start - base)
+        for loss, base, start in zip(losses, baseline, untrained, strict=False)
+    ]
+
+
+def learns(baseline: Losses, untrained: Losses) -> bool:
+    """Whether the baseline ends below the untrained loss on every task and seed."""
+    return all(
+        base < start
+        for task, values in baseline.items()
+        for base, start in zip(values, untrained[task], strict=True)
+    )
+
+
+def hurdles(
+    finished: list[Marks], baseline: Marks, untrained: Losses, slack: tuple[float, float]
+) -> dict[str, list[float]]:
+    """For each task, the highest loss at each mark with which a program's training goes on.
+
+    The median over the programs in `finished` (first seed), plus a share of what
+    the baseline gains by training.
+    """
+    limits = {}
+    for task, seeds in baseline.items():
+        gain = untrained[task][0] - seeds[0][-1]
+        middle = [median(marks[task][0][k] for marks in finished) for k in range(len(slack))]
+        limits[task] = [m + s * gain for m, s in zip(middle, slack, strict=True)]
+    return limits

@@ -1,0 +1,305 @@
+"""The log of a run: one SQLite file, and the truth about everything in it.
+
+Every proposed program is a row, stored before it is dispatched, with the
+decisions taken about it; its outcome is added when it is committed. Population,
+cache and hall of fame are folds over the rows. What the clock decides, and
+when, is kept apart, in `sessions`, `timings` and clock events; everything else
+is equal for equal configurations and budgets (`compared`).
+
+One writer, which holds a lock on the run folder; readers open read-only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolve.errors import BadInput, RunBusy
+
+FILE, LOCK = "run.sqlite", "lock"
+FORMAT = 1
+_APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE programs (
+    number INTEGER PRIMARY KEY, round INTEGER NOT NULL, parent INTEGER, mutation TEXT NOT NULL,
+    rejected INTEGER NOT NULL, program TEXT NOT NULL, functional_hash TEXT NOT NULL,
+    statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
+    source INTEGER, hurdles TEXT, outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
+CREATE TABLE judgements (
+    sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, number INTEGER NOT NULL,
+    stage TEXT NOT NULL, losses TEXT NOT NULL, steps INTEGER NOT NULL);
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, kind TEXT NOT NULL,
+    data TEXT NOT NULL, clock INTEGER NOT NULL);
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY, started TEXT NOT NULL, seconds REAL NOT NULL, data TEXT NOT NULL);
+CREATE TABLE timings (number INTEGER PRIMARY KEY, seconds REAL NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One proposed program.
+
+    Attributes:
+        number: its place in the run, from 0 (the start program).
+        round: 0 for tuning the start program's constants, then the rounds of search.
+        parent: the number of the program it was mutated from.
+        mutation: what was done.
+        rejected: invalid children drawn before it.
+        program: its text.
+        functional_hash: from abstract execution.
+        statements, live, slots: all statements, live statements, live slots.
+        source: the number of the earlier program of equal behaviour whose result
+            it takes; None if it is trained itself.
+        hurdles: for each task the highest loss at each mark with which training goes on.
+        outcome: how its evaluation ended; None until it is committed.
+        fitness: None if it has none (not finite, diverged, crashed, ...).
+        losses: for each task, for each replicate, the loss at each mark reached.
+        steps: training steps run for it.
+    """
+
+    number: int
+    round: int
+    parent: int | None
+    mutation: str
+    rejected: int
+    program: str
+    functional_hash: str
+    statements: int
+    live: int
+    slots: int
+    source: int | None = None
+    hurdles: dict[str, list[float]] | None = None
+    outcome: str | None = None
+    fitness: float | None = None
+    losses: dict[str, list[list[float]]] | None = None
+    steps: int | None = None
+
+
+_COLUMNS = tuple(Record.__dataclass_fields__)
+_JSON = ("hurdles", "losses")
+
+
+class RunLog:
+    """An open run folder; `create` and `open` make one."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: int | None) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._lock = lock
+
+    @staticmethod
+    def create(folder: Path, facts: dict[str, Any]) -> RunLog:
+        """A new run folder with these facts about the run, locked for writing.
+
+        Raises:
+            BadInput: if something is there already, or it cannot be made.
+        """
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise BadInput(
+                f"'{folder}' exists already; choose another --out, or 'evolve resume {folder}'"
+            ) from None
+        except OSError as error:
+            raise BadInput(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
+        lock = _lock(folder)
+        connection = sqlite3.connect(folder / FILE, isolation_level=None)
+        _configure(connection)
+        log = RunLog(folder, connection, lock)
+        connection.executescript(
+            f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION};"
+            f"PRAGMA user_version = {FORMAT};"
+        )
+        for key, value in facts.items():
+            log.set_meta(key, value)
+        connection.execute("COMMIT")
+        return log
+
+    @staticmethod
+    def open(folder: Path, write: bool = False) -> RunLog:
+        """An existing run folder.
+
+        Raises:
+            BadInput: if it is no run folder, damaged, or of a newer format.
+            RunBusy: if it is to be written and another driver does so.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            raise BadInput(
+                f"'{folder}' is no run folder (it has no {FILE}); 'evolve run' makes one"
+            )
+        lock = _lock(folder) if write else None
+        try:
+            mode = "rw" if write else "ro"
+            uri = f"{path.resolve().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+            _check(folder, connection)
+            if write:
+                _configure(connection)
+        except sqlite3.DatabaseError as error:
+            _unlock(lock)
+            raise BadInput(f"the log of '{folder}' is damaged ({error}); restore a copy") from None
+        except BadInput:
+            _unlock(lock)
+            raise
+        return RunLog(folder, connection, lock)
+
+    def close(self) -> None:
+        """Close the file and give up the lock."""
+        self._connection.close()
+        _unlock(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What happens inside is in the file entirely or not at all, even after a power cut."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def add(self, record: Record) -> None:
+        """Append a program."""
+        row = [_dump(name, getattr(record, name)) for name in _COLUMNS]
+        marks = ", ".join("?" * len(_COLUMNS))
+        self._connection.execute(f"INSERT INTO programs VALUES ({marks})", row)
+
+    def settle(self, record: Record, seconds: float | None = None) -> None:
+        """Add the outcome to a program that was added before."""
+        names = ("outcome", "fitness", "losses", "steps")
+        values = [_dump(name, getattr(record, name)) for name in names]
+        self._connection.execute(
+            "UPDATE programs SET outcome = ?, fitness = ?, losses = ?, steps = ? WHERE number = ?",
+            [*values, record.number],
+        )
+        if seconds is not None:
+            timing = (record.number, seconds)
+            self._connection.execute("INSERT OR REPLACE INTO timings VALUES (?, ?)", timing)
+
+    def records(self, where: str = "1", parameters: tuple[Any, ...] = ()) -> Iterator[Record]:
+        """The programs in order; `where` is an SQL condition."""
+        query = f"SELECT * FROM programs WHERE {where} ORDER BY number"
+        for row in self._connection.execute(query, parameters):
+            values = dict(zip(_COLUMNS, row, strict=True))
+            for name in _JSON:
+                values[name] = None if values[name] is None else json.loads(values[name])
+            yield Record(**values)
+
+    def record(self, number: int) -> Record | None:
+        """One program."""
+        return next(self.records("number = ?", (number,)), None)
+
+    def select(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """The rows of an SQL query."""
+        return self._connection.execute(query, parameters).fetchall()
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Keep a fact about the run."""
+        row = (key, json.dumps(value, sort_keys=True))
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+
+    def meta(self, key: str) -> Any:
+        """A fact about the run; None if it is not known."""
+        rows = self.select("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def add_event(self, programs: int, kind: str, data: Any, clock: bool = False) -> None:
+        """Record that something happened after `programs` proposals."""
+        self._connection.execute(
+            "INSERT INTO events (programs, kind, data, clock) VALUES (?, ?, ?, ?)",
+            (programs, kind, json.dumps(data, sort_keys=True), clock),
+        )
+
+    def events(self, kind: str | None = None) -> list[tuple[int, str, Any]]:
+        """`(programs, kind, data)` of every event, or of those of one kind."""
+        query = (
+            "SELECT programs, kind, data FROM events "
+            "WHERE ?1 IS NULL OR kind = ?1 ORDER BY sequence"
+        )
+        return [(n, name, json.loads(data)) for n, name, data in self.select(query, (kind,))]
+
+    def add_judgement(
+        self, programs: int, number: int, stage: str, losses: dict[str, list[float]], steps: int
+    ) -> None:
+        """Record the losses of a program on the fresh seeds of a stage."""
+        self._connection.execute(
+            "INSERT INTO judgements (programs, number, stage, losses, steps) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (programs, number, stage, json.dumps(losses, sort_keys=True), steps),
+        )
+
+    def judgements(self, programs: int, stage: str) -> dict[int, dict[str, list[float]]]:
+        """The losses of each program judged in a stage after `programs` proposals."""
+        rows = self.select(
+            "SELECT number, losses FROM judgements "
+            "WHERE programs = ? AND stage = ? ORDER BY sequence",
+            (programs, stage),
+        )
+        return {number: json.loads(losses) for number, losses in rows}
+
+    def compared(self) -> list[tuple[Any, ...]]:
+        """Everything that must be equal for equal configurations and budgets."""
+        return [
+            *self.select("SELECT * FROM meta WHERE key = 'config'"),
+            *self.select("SELECT * FROM programs ORDER BY number"),
+            *self.select("SELECT * FROM judgements ORDER BY sequence"),
+            *self.select(
+                "SELECT programs, kind, data FROM events WHERE NOT clock ORDER BY sequence"
+            ),
+        ]
+
+
+def _dump(name: str, value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if name in _JSON and value is not None else value
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _check(folder: Path, connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION:
+        raise BadInput(f"'{folder}' is no run folder (its {FILE} is not a run's log)")
+    if version > FORMAT:
+        raise BadInput(
+            f"the log of '{folder}' has format {version}, newer than {FORMAT}; update evolve"
+        )
+    connection.execute("SELECT count(*) FROM meta").fetchone()
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunBusy(f"another process works on '{folder}'; wait for it or stop it") from None
+    return descriptor
+
+
+def _unlock(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)

@@ -1,0 +1,181 @@
+"""The three mutations of the paper (arXiv 2302.06675, section 2.2).
+
+Insert a random statement, delete one, or change one argument of one; a third
+each, drawn again until the child is valid. Functions are drawn uniformly, then
+argument tuples of a kind the function takes, then a target. A variable is
+replaced by another variable or by a new constant from N(0, 1); a constant is
+multiplied by 2^a with a from N(0, 1). Dead statements stay: they are the
+stepping stones to larger changes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from primitives.abstract import Analysis, analyse
+from primitives.functions import BY_NAME, FUNCTIONS, SCALAR
+from primitives.program import Argument, Program, ProgramError, Statement, constant
+from primitives.text import statement_text
+
+
+class Mutant(NamedTuple):
+    """A valid child.
+
+    Attributes:
+        program: the child.
+        analysis: its abstract execution.
+        mutation: what was done, in words: `insert 7: update = sign(update)`.
+        rejected: how many invalid children were drawn before it.
+    """
+
+    program: Program
+    analysis: Analysis
+    mutation: str
+    rejected: int
+
+
+_Edit = tuple[Program, str]
+#: How many argument tuples are drawn before another function is.
+_ARGUMENT_TRIES = 16
+
+
+def child_rng(seed: int, number: int) -> random.Random:
+    """The source of randomness of child `number`: a function of run seed and number alone."""
+    return random.Random((seed << 64) + number)
+
+
+def mutate(parent: Program, rng: random.Random, max_statements: int = 0) -> Mutant:
+    """A valid child of `parent` that differs by one mutation.
+
+    A child whose update cannot depend on the gradient is invalid too.
+    """
+    edits: list[Callable[[Program, random.Random], _Edit | None]] = [delete, change]
+    if not max_statements or len(parent.statements) < max_statements:
+        edits.insert(0, insert)
+    return _first_valid(parent, rng, lambda: edits[rng.randrange(len(edits))](parent, rng))
+
+
+def mutate_constant(parent: Program, rng: random.Random) -> Mutant:
+    """A child of `parent` with one constant multiplied by 2^a.
+
+    Raises:
+        ProgramError: if the parent has no constant.
+    """
+    places = [
+        (i, j)
+        for i, statement in enumerate(parent.statements)
+        for j, argument in enumerate(statement.arguments)
+        if not isinstance(argument, str)
+    ]
+    if not places:
+        raise ProgramError("the program has no constant to tune")
+    return _first_valid(
+        parent, rng, lambda: _replace_argument(parent, *places[rng.randrange(len(places))], rng)
+    )
+
+
+def _first_valid(parent: Program, rng: random.Random, edit: Callable[[], _Edit | None]) -> Mutant:
+    rejected = 0
+    while True:
+        edited = edit()
+        if edited is not None:
+            try:
+                analysis = analyse(edited[0])
+            except ProgramError:
+                pass
+            else:
+                if analysis.learns:
+                    return Mutant(edited[0], analysis, edited[1], rejected)
+        rejected += 1
+
+
+def insert(parent: Program, rng: random.Random) -> _Edit | None:
+    """Insert a random statement at a random place."""
+    place = rng.randrange(len(parent.statements) + 1)
+    kinds = kinds_before(parent, place)
+    function = FUNCTIONS[rng.randrange(len(FUNCTIONS))]
+    names = list(kinds)
+    for _ in range(_ARGUMENT_TRIES):
+        arguments = tuple([_draw_argument(names, rng) for _ in range(function.arity)])
+        kind = function.signatures.get(tuple([_kind(kinds, a) for a in arguments]))
+        if kind is None:
+            continue
+        targets = [_fresh_name(parent), *(name for name in names if kinds[name] == kind)]
+        statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
+        statements = (*parent.statements[:place], statement, *parent.statements[place:])
+        return parent.with_statements(
+            statements
+        ), f"insert {place + 1}: {statement_text(statement)}"
+    return None
+
+
+def delete(parent: Program, rng: random.Random) -> _Edit | None:
+    """Delete a random statement."""
+    if not parent.statements:
+        return None
+    place = rng.randrange(len(parent.statements))
+    statements = parent.statements[:place] + parent.statements[place + 1 :]
+    gone = statement_text(parent.statements[place])
+    return parent.with_statements(statements), f"delete {place + 1}: {gone}"
+
+
+def change(parent: Program, rng: random.Random) -> _Edit | None:
+    """Change one argument of a random statement."""
+    if not parent.statements:
+        return None
+    place = rng.randrange(len(parent.statements))
+    arity = len(parent.statements[place].arguments)
+    return _replace_argument(parent, place, rng.randrange(arity), rng) if arity else None
+
+
+def _replace_argument(
+    parent: Program, place: int, position: int, rng: random.Random
+) -> _Edit | None:
+    old = parent.statements[place]
+    argument = old.arguments[position]
+    if isinstance(argument, str):
+        kinds = kinds_before(parent, place)
+        new = _draw_argument([name for name in kinds if name != argument], rng)
+        given = [*old.arguments]
+        given[position] = new
+        # Not worth an analysis; variables used too early are left to it.
+        if tuple([_kind(kinds, a) for a in given]) not in BY_NAME[old.function].signatures:
+            return None
+    else:
+        try:
+            new = constant(argument * 2.0 ** rng.gauss(0.0, 1.0))
+        except ProgramError:
+            return None
+    arguments = (*old.arguments[:position], new, *old.arguments[position + 1 :])
+    statement = Statement(old.target, old.function, arguments)
+    statements = (*parent.statements[:place], statement, *parent.statements[place + 1 :])
+    return parent.with_statements(statements), f"change {place + 1}: {statement_text(statement)}"
+
+
+def kinds_before(program: Program, place: int) -> dict[str, str]:
+    """The kind of every variable that exists before statement `place` (from 0)."""
+    kinds = program.inputs()
+    for statement in program.statements[:place]:
+        arguments = tuple([_kind(kinds, a) for a in statement.arguments])
+        kinds[statement.target] = BY_NAME[statement.function].signatures[arguments]
+    return kinds
+
+
+def _kind(kinds: dict[str, str], argument: Argument) -> str:
+    return kinds[argument] if isinstance(argument, str) else SCALAR
+
+
+def _draw_argument(names: list[str], rng: random.Random) -> Argument:
+    """A variable, or a new constant from N(0, 1), all equally likely."""
+    choice = rng.randrange(len(names) + 1)
+    return names[choice] if choice < len(names) else constant(rng.gauss(0.0, 1.0))
+
+
+def _fresh_name(program: Program) -> str:
+    taken = {statement.target for statement in program.statements} | set(program.slots)
+    number = 0
+    while f"x{number}" in taken:
+        number += 1
+    return f"x{number}"

@@ -1,0 +1,220 @@
+"""What every pool does: queue requests, keep workers busy, enforce time limits.
+
+A pool has workers that evaluate one request at a time. Whatever happens to a
+worker becomes the outcome of the request it was on; only faults of the
+machinery (a worker that dies while starting, a lost node) are tried again, once.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from evolve.errors import BadInput, PoolError
+from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT
+
+#: Seconds a worker may take to start, to import JAX and to compile every task.
+START_LIMIT = 600.0
+_ATTEMPTS = 2
+
+
+class Setup(NamedTuple):
+    """What a worker needs to know before its first request.
+
+    Attributes:
+        request: a `prepare` request, see `proxy_tasks.evaluation`.
+        path: entries for the module search path, so that a user's tasks are found.
+        log: a file for what workers print; None discards it.
+    """
+
+    request: dict[str, Any]
+    path: tuple[str, ...] = ()
+    log: str | None = None
+
+
+class Died(NamedTuple):
+    """A worker's end: what is known of it, and whether the candidate can be blamed."""
+
+    detail: str
+    out_of_memory: bool = False
+    infrastructure: bool = False
+
+
+class Worker(Protocol):
+    """A process, here or elsewhere, that answers one request at a time."""
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Begin a request."""
+
+    def receive(self) -> dict[str, Any] | Died | None:
+        """The answer, or how the worker died, or None if there is nothing yet."""
+
+    def kill(self) -> None:
+        """End the worker at once, whatever it does."""
+
+
+class Finished(NamedTuple):
+    """An evaluation that ended: its key, its answer, and how long it ran."""
+
+    key: int
+    answer: dict[str, Any]
+    seconds: float
+
+
+@dataclass
+class _Seat:
+    """A place for a worker, with what it works on."""
+
+    worker: Worker
+    deadline: float
+    ready: bool = False
+    key: int | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    began: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and self.key is None
+
+
+class Pool(ABC):
+    """Evaluates requests on workers; use it as a context manager.
+
+    Raises:
+        BadInput: while starting, if a task cannot be used.
+        PoolError: if the machinery fails twice in the same place.
+    """
+
+    def __init__(self, setup: Setup, size: int) -> None:
+        self.setup = setup
+        self.size = size
+        self._waiting: deque[tuple[int, dict[str, Any], float]] = deque()
+        self._seats: list[_Seat] = []
+        self._faults: dict[int | None, int] = {}
+        self._done: deque[Finished] = deque()
+        self.tasks: dict[str, Any] = {}
+
+    @abstractmethod
+    def _new_worker(self) -> Worker:
+        """Start a worker."""
+
+    @abstractmethod
+    def _wait(self, workers: list[Worker], seconds: float) -> None:
+        """Return when one of the workers may have something, or after some seconds."""
+
+    def __enter__(self) -> Pool:
+        try:
+            self._seats = [self._seat() for _ in range(self.size)]
+            while not all(seat.ready for seat in self._seats):
+                self._turn(1.0)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers; what they were on is lost."""
+        for seat in self._seats:
+            seat.worker.kill()
+        self._seats = []
+
+    def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
+        """Queue a request; `limit` is in seconds from when a worker begins it."""
+        self._waiting.append((key, request, limit))
+        self._assign()
+
+    def next(self, seconds: float) -> Finished | None:
+        """An evaluation that ended, waiting up to some seconds for one."""
+        deadline = time.monotonic() + seconds
+        while not self._done:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._turn(left)
+        return self._done.popleft()
+
+    def _seat(self) -> _Seat:
+        worker = self._new_worker()
+        worker.send({"action": "prepare", **self.setup.request})
+        return _Seat(worker, deadline=time.monotonic() + START_LIMIT)
+
+    def _assign(self) -> None:
+        for seat in self._seats:
+            if not self._waiting:
+                return
+            if seat.idle:
+                seat.key, seat.request, limit = self._waiting.popleft()
+                seat.began = time.monotonic()
+                seat.deadline = seat.began + limit
+                seat.worker.send(seat.request)
+
+    def _turn(self, seconds: float) -> None:
+        """Wait a little, then look at every busy worker once."""
+        busy = [seat for seat in self._seats if not seat.idle]
+        now = time.monotonic()
+        nearest = min((seat.deadline for seat in busy), default=now + seconds)
+        self._wait([seat.worker for seat in busy], max(0.0, min(seconds, nearest - now)))
+        for index, seat in enumerate(self._seats):
+            if not seat.idle:
+                self._look(index, seat)
+        self._assign()
+
+    def _look(self, index: int, seat: _Seat) -> None:
+        answer = seat.worker.receive()
+        if answer is None and time.monotonic() < seat.deadline:
+            return
+        if not seat.ready:
+            self._started(index, seat, answer)
+        elif answer is None:
+            limit = seat.deadline - seat.began
+            self._ended(seat, _failure(TIMED_OUT, f"killed after {limit:g} s"))
+            self._replace(index)
+        elif isinstance(answer, Died):
+            if answer.infrastructure:
+                self._retry(seat, answer)
+            else:
+                outcome = OUT_OF_MEMORY if answer.out_of_memory else CRASHED
+                self._ended(seat, _failure(outcome, answer.detail))
+            self._replace(index)
+        else:
+            self._ended(seat, answer)
+
+    def _started(self, index: int, seat: _Seat, answer: dict[str, Any] | Died | None) -> None:
+        if isinstance(answer, dict):
+            if "tasks" not in answer:
+                raise BadInput(answer.get("error") or answer["detail"])
+            seat.ready = True
+            self.tasks = answer["tasks"]
+            return
+        detail = answer.detail if answer else f"it was not ready after {START_LIMIT:g} s"
+        self._count_fault(None, f"a worker did not start: {detail}")
+        self._replace(index)
+
+    def _ended(self, seat: _Seat, answer: dict[str, Any]) -> None:
+        assert seat.key is not None
+        self._done.append(Finished(seat.key, answer, time.monotonic() - seat.began))
+        seat.key = None
+
+    def _retry(self, seat: _Seat, died: Died) -> None:
+        self._count_fault(seat.key, f"a worker was lost: {died.detail}")
+        assert seat.key is not None
+        self._waiting.appendleft((seat.key, seat.request, seat.deadline - seat.began))
+
+    def _count_fault(self, key: int | None, what: str) -> None:
+        self._faults[key] = self._faults.get(key, 0) + 1
+        if self._faults[key] >= _ATTEMPTS:
+            raise PoolError(f"{what} (twice; see the workers' log {self.setup.log or ''})")
+
+    def _replace(self, index: int) -> None:
+        self._seats[index].worker.kill()
+        self._seats[index] = self._seat()
+
+
+def _failure(outcome: str, detail: str) -> dict[str, Any]:
+    return {"outcome": outcome, "losses": {}, "steps": 0, "detail": detail}

@@ -1,0 +1,129 @@
+"""`RayPool`: workers as Ray actors, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from typing import Any
+
+# `uv run` would otherwise make every worker resolve the environment again.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import ray
+    from ray import exceptions
+
+from evolve.errors import BadInput
+from evolve.search.pool.base import Died, Pool, Setup, Worker
+from evolve.search.pool.environment import ENVIRONMENT
+
+#: Results are a few hundred bytes, so the smallest object store will do.
+_OBJECT_STORE = 80 * 1024 * 1024
+
+
+class _Evaluations:
+    """What runs in the actor; JAX is imported there only."""
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        sys.path[:0] = [entry for entry in path if entry not in sys.path]
+        from proxy_tasks.evaluation import Evaluator
+
+        self._evaluator = Evaluator()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        from proxy_tasks.evaluation import answer
+
+        return answer(self._evaluator, request)
+
+
+class ActorWorker:
+    """A worker that is a Ray actor with one CPU."""
+
+    def __init__(self, setup: Setup) -> None:
+        actor = ray.remote(_Evaluations).options(
+            num_cpus=1,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(setup.path)}},
+        )
+        self._actor = actor.remote(setup.path)
+        self.reference: Any = None
+
+    def send(self, request: dict[str, Any]) -> None:
+        self.reference = self._actor.answer.remote(request)
+
+    def receive(self) -> dict[str, Any] | Died | None:
+        if not ray.wait([self.reference], timeout=0)[0]:
+            return None
+        try:
+            answer: dict[str, Any] = ray.get(self.reference)
+        except exceptions.OutOfMemoryError as error:
+            return Died(_line(error), out_of_memory=True)
+        except (exceptions.NodeDiedError, exceptions.ActorUnavailableError) as error:
+            return Died(_line(error), infrastructure=True)
+        except exceptions.RayActorError as error:
+            return Died(_line(error))
+        except exceptions.RayError as error:
+            return Died(_line(error), infrastructure=True)
+        return answer
+
+    def kill(self) -> None:
+        ray.kill(self._actor, no_restart=True)
+
+
+class RayPool(Pool):
+    """Workers as Ray actors.
+
+    Arguments:
+        size: how many.
+        address: of a cluster (`ray://host:port` or `auto`); by default Ray is
+            started on this machine, and never joins one that runs there already.
+    """
+
+    def __init__(self, setup: Setup, size: int, address: str | None = None) -> None:
+        super().__init__(setup, size)
+        self._start(size, address)
+
+    @staticmethod
+    def _start(size: int, address: str | None) -> None:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        options: dict[str, Any] = {
+            "address": address or "local",
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "ignore_reinit_error": True,
+        }
+        if address is None:
+            options |= {
+                "num_cpus": size,
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE,
+            }
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            raise BadInput(
+                f"no Ray cluster answers at '{address}' ({_line(error)}); check --address"
+            ) from None
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray puts its own in their place
+
+    def _new_worker(self) -> Worker:
+        return ActorWorker(self.setup)
+
+    def _wait(self, workers: list[Worker], seconds: float) -> None:
+        references = [worker.reference for worker in workers if isinstance(worker, ActorWorker)]
+        if references:
+            ray.wait(references, timeout=seconds)
+
+    def close(self) -> None:
+        super().close()
+        ray.shutdown()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,79 @@
+"""`SerialPool`: one child process on this machine, without Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from evolve.search.pool.base import Died, Pool, Setup, Worker
+from evolve.search.pool.environment import ENVIRONMENT
+
+
+class ChildProcess:
+    """A worker in a child process, spoken to over pipes; see `worker`."""
+
+    def __init__(self, setup: Setup) -> None:
+        path = os.pathsep.join([*setup.path, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+        with open(setup.log or os.devnull, "ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "evolve.search.pool.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+                # An interrupt at the terminal is the driver's to handle.
+                start_new_session=True,
+            )
+        assert self._process.stdin and self._process.stdout
+        self._requests = self._process.stdin
+        self.answers = self._process.stdout
+        self._received = b""
+
+    def send(self, request: dict[str, Any]) -> None:
+        try:
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
+        except BrokenPipeError:
+            pass  # `receive` finds the end of the pipe and says how the process died
+
+    def receive(self) -> dict[str, Any] | Died | None:
+        while b"\n" not in self._received:
+            if not select.select([self.answers], [], [], 0)[0]:
+                return None
+            data = os.read(self.answers.fileno(), 1 << 16)
+            if not data:
+                return self._died()
+            self._received += data
+        line, self._received = self._received.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _died(self) -> Died:
+        code = self._process.wait()
+        how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        return Died(f"the worker process ended with {how}")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._requests.close()
+        self.answers.close()
+
+
+class SerialPool(Pool):
+    """One killable child process."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup, size=1)
+
+    def _new_worker(self) -> Worker:
+        return ChildProcess(self.setup)
+
+    def _wait(self, workers: list[Worker], seconds: float) -> None:
+        pipes = [worker.answers for worker in workers if isinstance(worker, ChildProcess)]
+        select.select(pipes, [], [], seconds)

@@ -1,0 +1,132 @@
+"""The registered tasks, and finding a task by name or by `package.module:object`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from proxy_tasks.builtin import DigitsMLP, DigitsTransformer, Quadratic, TextTransformer
+from proxy_tasks.task import Task, TaskError
+
+_BUILT_IN: tuple[Task, ...] = (
+    TextTransformer(
+        name="text_transformer",
+        width=16,
+        batch=16,
+        steps=400,
+        summary="character language model on Python's documentation (one block, 16 characters)",
+    ),
+    DigitsTransformer(
+        name="digits_vit",
+        width=16,
+        batch=32,
+        steps=300,
+        summary="vision transformer on scikit-learn's 8 x 8 digits (one block, 2 x 2 patches)",
+    ),
+    DigitsMLP(
+        name="digits_mlp",
+        width=32,
+        batch=64,
+        steps=500,
+        summary="perceptron with one hidden layer on scikit-learn's 8 x 8 digits",
+    ),
+    Quadratic(
+        name="quadratic",
+        width=32,
+        batch=32,
+        steps=300,
+        summary="noisy linear regression, condition number 1000, for quick tests",
+    ),
+)
+
+CATALOG: dict[str, Task] = {task.name: task for task in _BUILT_IN}
+"""Every registered task by name. A task added here is tested by tests/test_tasks.py."""
+
+METHODS = ("splits", "init", "loss", "weights", "flops", "at", "learning_rate", "fingerprint")
+MEMBERS = ("name", "width", "batch", "steps", "schedule", "summary", "rung", *METHODS)
+
+
+def resolve(name: str) -> Task:
+    """The task called `name`: a key of `CATALOG`, or `package.module:object`.
+
+    The object is a task, or a class or function that gives one when called without arguments.
+    A task is an instance of `Task` or anything with its members. Modules are also looked for in
+    the working directory, as `python -m` does.
+
+    Raises TaskError, with one sentence for the user, when there is no such task or the module's
+    own code raises.
+    """
+    if ":" in name:
+        return _from_module(name)
+    if name in CATALOG:
+        return CATALOG[name]
+    near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(CATALOG)},"
+    raise TaskError(
+        f"there is no task {name!r}: {hint} (a task of your own is written package.module:object)"
+    )
+
+
+def _from_module(name: str) -> Task:
+    module_name, _, path = name.partition(":")
+    parts = [*module_name.split("."), *path.split(".")]
+    if not all(part.isidentifier() for part in parts):
+        raise TaskError(f"the task {name!r} is not of the form package.module:object")
+    found: Any = _import(module_name, name)
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise TaskError(f"the task {name!r} has no object {part!r} in it") from None
+    if isinstance(found, type) or (callable(found) and not hasattr(found, "loss")):
+        found = _call(found, name)
+    _check_members(found, name)
+    return found
+
+
+def _import(module_name: str, name: str) -> ModuleType:
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise TaskError(
+                f"the task {name!r} cannot be loaded: there is no module {error.name!r} "
+                "in the working directory or on Python's path"
+            ) from error
+        raise TaskError(_raised(f"importing {module_name!r}", name, error)) from error
+    except (Exception, SystemExit) as error:
+        raise TaskError(_raised(f"importing {module_name!r}", name, error)) from error
+
+
+def _call(factory: Any, name: str) -> Any:
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:
+        raise TaskError(_raised("calling it without arguments", name, error)) from error
+
+
+def _raised(action: str, name: str, error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    return f"the task {name!r} cannot be loaded: {action} raised {type(error).__name__}: {message}"
+
+
+def _check_members(task: Any, name: str) -> None:
+    missing = [m for m in MEMBERS if not hasattr(task, m)]
+    if isinstance(task, Task):
+        missing = [m for m in ("splits", "init", "loss") if _inherits(task, m)]
+    if missing:
+        raise TaskError(
+            f"the task {name!r} lacks {', '.join(missing)}: "
+            "subclass proxy_tasks.task.Task and define splits, init and loss"
+        )
+
+
+def _inherits(task: Task, method: str) -> bool:
+    return getattr(type(task), method) is getattr(Task, method)

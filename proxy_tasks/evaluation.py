@@ -1,0 +1,149 @@
+"""Evaluate one program on tasks and seeds: what a worker does all day.
+
+Requests and answers are plain data (JSON), so they cross any process boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from primitives import machine
+from primitives.abstract import analyse
+from primitives.text import from_text
+from proxy_tasks.catalog import TaskError, resolve
+from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY
+from proxy_tasks.training import DIVERGENCE, Trainer, default_marks
+
+Answer = dict[str, Any]
+
+
+class Evaluator:
+    """Trains programs; keeps every task compiled that it has met."""
+
+    def __init__(self) -> None:
+        self._trainers: dict[tuple[str, int], Trainer] = {}
+        self._untrained: dict[tuple[str, int, int, str], float] = {}
+
+    def trainer(self, name: str, rung: int) -> Trainer:
+        """The trainer of a task at a rung.
+
+        Raises:
+            TaskError: if the task cannot be used.
+        """
+        key = (name, rung)
+        if key not in self._trainers:
+            task = resolve(name)
+            self._trainers[key] = Trainer(task.at(rung) if rung > 1 else task)
+        return self._trainers[key]
+
+    def prepare(self, request: dict[str, Any]) -> Answer:
+        """Compile every task and describe it.
+
+        `request`: `program`, `tasks`, `rung`, `seeds`. The answer has `tasks`: for
+        each name its `weights`, `steps`, `flops`, `fingerprint` and `untrained`,
+        the validation loss before training for each seed; or `error`, a sentence.
+        """
+        code = machine.assemble(analyse(from_text(request["program"])))
+        tasks = {}
+        for name in request["tasks"]:
+            try:
+                tasks[name] = self._describe(name, request["rung"], request["seeds"], code)
+            except TaskError as error:
+                return {"error": str(error)}
+            except Exception as error:  # a user's task may raise anything
+                kind = type(error).__name__
+                return {"error": f"the task '{name}' raised {kind}: {_first_line(error)}"}
+        return {"tasks": tasks}
+
+    def _describe(self, name: str, rung: int, seeds: list[int], code: machine.Code) -> Answer:
+        trainer = self.trainer(name, rung)
+        untrained = [self._untrained_loss(name, rung, seed, "validation", code) for seed in seeds]
+        if not np.all(np.isfinite(untrained)):
+            raise TaskError(
+                f"the task '{name}' has the loss {untrained[0]} before training; "
+                "its loss must be a finite number"
+            )
+        return {
+            "weights": trainer.layout.size,
+            "steps": trainer.task.steps,
+            "flops": trainer.task.flops(),
+            "fingerprint": trainer.task.fingerprint(),
+            "untrained": untrained,
+        }
+
+    def _untrained_loss(
+        self, name: str, rung: int, seed: int, split: str, code: machine.Code
+    ) -> float:
+        key = (name, rung, seed, split)
+        if key not in self._untrained:
+            self._untrained[key] = self.trainer(name, rung).untrained(code, seed, split)
+        return self._untrained[key]
+
+    def evaluate(self, request: dict[str, Any]) -> Answer:
+        """Train a program on every task and seed until one of them stops it.
+
+        `request`: `program` (text), `tasks`, `rung`, `seeds`, `split`, and
+        `hurdles`: for each task the highest loss at each mark with which the
+        first seed goes on, or nothing. The answer has `outcome` (a status of
+        training), `losses` (for each task, for each seed, the loss at each mark
+        reached) and `steps` (training steps run).
+        """
+        code = machine.assemble(analyse(from_text(request["program"])))
+        losses: dict[str, list[list[float]]] = {}
+        steps = 0
+        outcome = FINISHED
+        for name in request["tasks"]:
+            for index, seed in enumerate(request["seeds"]):
+                trained = self._train(request, name, seed, index == 0, code)
+                steps += trained.steps
+                losses.setdefault(name, []).append(list(trained.losses))
+                outcome = trained.status
+                if outcome != FINISHED:
+                    return {"outcome": outcome, "losses": losses, "steps": steps}
+        return {"outcome": outcome, "losses": losses, "steps": steps}
+
+    def _train(
+        self, request: dict[str, Any], name: str, seed: int, first: bool, code: machine.Code
+    ) -> Any:
+        trainer = self.trainer(name, request["rung"])
+        hurdles = request.get("hurdles") or {}
+        limits = hurdles.get(name, [np.inf, np.inf]) if first else [np.inf, np.inf]
+        split = request["split"]
+        untrained = self._untrained_loss(name, request["rung"], seed, split, code)
+        return trainer.train(
+            code,
+            seed,
+            hurdles=tuple(limits),
+            marks=default_marks(trainer.task),
+            divergence=DIVERGENCE * abs(untrained),
+            split=split,
+        )
+
+
+def answer(evaluator: Evaluator, request: dict[str, Any]) -> Answer:
+    """Do what `request["action"]` says: `prepare` or `evaluate`."""
+    actions: dict[str, Callable[[dict[str, Any]], Answer]] = {
+        "prepare": evaluator.prepare,
+        "evaluate": evaluator.evaluate,
+    }
+    try:
+        return actions[request["action"]](request)
+    except MemoryError:
+        return {"outcome": OUT_OF_MEMORY, "losses": {}, "steps": 0}
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return {"outcome": OUT_OF_MEMORY, "losses": {}, "steps": 0}
+        return {
+            "outcome": FAILED,
+            "losses": {},
+            "steps": 0,
+            "detail": f"{type(error).__name__}: {_first_line(error)}",
+        }
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else "(no message)"

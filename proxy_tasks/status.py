@@ -1,0 +1,29 @@
+"""How the evaluation of a program can end."""
+
+#: Trained to the last step on every task and seed.
+FINISHED = "finished"
+#: The loss, a weight or a live slot became NaN or infinite.
+NOT_FINITE = "not_finite"
+#: The training loss rose far above the untrained one.
+DIVERGED = "diverged"
+#: The validation loss was above a hurdle.
+STOPPED = "stopped"
+#: An exception in the task or the program's evaluation.
+FAILED = "failed"
+#: It ran longer than the time limit and was killed.
+TIMED_OUT = "timed_out"
+#: It asked for more memory than there is.
+OUT_OF_MEMORY = "out_of_memory"
+#: The process that evaluated it died.
+CRASHED = "crashed"
+
+OUTCOMES = (
+    FINISHED,
+    NOT_FINITE,
+    DIVERGED,
+    STOPPED,
+    FAILED,
+    TIMED_OUT,
+    OUT_OF_MEMORY,
+    CRASHED,
+)

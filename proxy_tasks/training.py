@@ -1,0 +1,203 @@
+"""The training loop that runs the register machine, compiled once per task.
+
+One compiled function trains with any program. It stops inside the loop when
+the loss, a weight or a live slot is no longer finite, when the loss diverges,
+and at *marks*: steps at which the validation loss is taken and compared with a
+hurdle. The caller chooses marks, hurdles, seed and program; none recompiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from primitives import machine
+from primitives.layout import Layout
+from primitives.machine import Code
+from proxy_tasks.status import DIVERGED, FINISHED, NOT_FINITE, STOPPED
+from proxy_tasks.task import Task, batches
+
+#: How a training ends, as the compiled loop counts it.
+_STATUS = (FINISHED, NOT_FINITE, DIVERGED, STOPPED)
+#: Weights and slots are looked at every so many steps (the loss at every step).
+CHECK_EVERY = 16
+#: A training loss this many times the untrained one counts as diverged.
+DIVERGENCE = 4.0
+
+
+class Trained(NamedTuple):
+    """What a training came to.
+
+    Attributes:
+        status: `finished`, `not_finite`, `diverged` or `stopped` (at a hurdle).
+        steps: the training steps actually run.
+        losses: the validation loss at each mark that was reached.
+    """
+
+    status: str
+    steps: int
+    losses: tuple[float, ...]
+
+
+class _Replicate(NamedTuple):
+    weights: Array  # [P]
+    indices: Array  # [steps, batch]
+
+
+class _Progress(NamedTuple):
+    """The state of the loop: what `lax.while_loop` carries."""
+
+    step: Array
+    registers: Array
+    status: Array
+
+
+@dataclass
+class Trainer:
+    """Trains one task at one size; compiles on the first use."""
+
+    task: Task
+
+    def __post_init__(self) -> None:
+        self._replicates: dict[int, _Replicate] = {}
+        self._run = jax.jit(self._train)
+
+    @cached_property
+    def _splits(self) -> Any:
+        return jax.tree.map(jnp.asarray, self.task.splits())
+
+    @cached_property
+    def _structure(self) -> Any:
+        shapes = jax.eval_shape(self.task.init, jax.random.key(0))
+        return jax.tree.structure(shapes), tuple(leaf.shape for leaf in jax.tree.leaves(shapes))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the task's weights lie in a row of the machine.
+
+        Raises:
+            ValueError: if the task has no parameters.
+        """
+        return Layout(self._structure[1])
+
+    def replicate(self, seed: int) -> _Replicate:
+        """The initial weights and the batches that a seed stands for."""
+        if seed not in self._replicates:
+            params = self.task.init(jax.random.key(seed))
+            weights = self.layout.flatten(jax.tree.leaves(params))
+            indices = batches(self.task, len(self._splits.train[0]), seed)
+            self._replicates[seed] = _Replicate(weights, jnp.asarray(indices))
+        return self._replicates[seed]
+
+    def untrained(self, code: Code, seed: int, split: str = "validation") -> float:
+        """The loss before the first step."""
+        return self.train(code, seed, marks=(0, 0), split=split).losses[0]
+
+    def train(
+        self,
+        code: Code,
+        seed: int,
+        hurdles: tuple[float, float] = (np.inf, np.inf),
+        marks: tuple[int, int] | None = None,
+        divergence: float = np.inf,
+        split: str = "validation",
+    ) -> Trained:
+        """Train from the initial weights of a seed.
+
+        Arguments:
+            code: the program, from `machine.assemble`.
+            seed: chooses the initial weights and the batches.
+            hurdles: training stops at a mark where the loss is above its hurdle.
+            marks: the steps at which the loss is taken, ascending; by default a
+                quarter of the steps, and all of them.
+            divergence: stop when a training loss exceeds this.
+            split: `validation` or `heldout`, where the loss is taken.
+        """
+        replicate = self.replicate(seed)
+        outcome = self._run(
+            code,
+            replicate.weights,
+            replicate.indices,
+            self.task.learning_rate(),
+            self._splits.train,
+            getattr(self._splits, split),
+            np.asarray(marks or default_marks(self.task), np.int32),
+            np.asarray(hurdles, np.float32),
+            np.float32(divergence),
+        )
+        status, steps, losses, reached = jax.device_get(outcome)
+        return Trained(_STATUS[status], int(steps), tuple(float(x) for x in losses[: int(reached)]))
+
+    def _train(
+        self,
+        code: Code,
+        weights: Array,
+        indices: Array,
+        rates: Array,
+        train: tuple[Array, ...],
+        evaluation: tuple[Array, ...],
+        marks: Array,
+        hurdles: Array,
+        divergence: Array,
+    ) -> tuple[Array, Array, Array, Array]:
+        def step(state: _Progress) -> _Progress:
+            batch = tuple(array[indices[state.step]] for array in train)
+            loss, gradient = self._loss_and_gradient(state.registers[machine.WEIGHTS_ROW], batch)
+            registers = state.registers.at[machine.GRADIENT_ROW].set(gradient)
+            registers = registers.at[machine.RATE_ROW].set(rates[state.step])
+            registers = machine.execute(self.layout, code, registers)
+            update = machine.row(registers, code.update)
+            registers = registers.at[machine.WEIGHTS_ROW].add(-update)
+            check = (state.step + 1) % CHECK_EVERY == 0
+            healthy = lax.cond(check, lambda: _all_finite(registers, code), lambda: jnp.bool(True))
+            status = jnp.where(loss > divergence, 2, 0)
+            status = jnp.where(jnp.isfinite(loss) & healthy, status, 1)
+            return _Progress(state.step + 1, registers, status)
+
+        def stage(carry: tuple[_Progress, Array, Array]) -> tuple[_Progress, Array, Array]:
+            state, losses, mark = carry
+            state = lax.while_loop(lambda s: (s.step < marks[mark]) & (s.status == 0), step, state)
+            loss = self._loss(state.registers[machine.WEIGHTS_ROW], evaluation)
+            sound = jnp.isfinite(loss) & _all_finite(state.registers, code)
+            status = jnp.where(sound, jnp.where(loss > hurdles[mark], 3, 0), 1)
+            status = jnp.where(state.status == 0, status, state.status)
+            reached = jnp.where((status == 0) | (status == 3), mark + 1, mark)
+            return state._replace(status=status), losses.at[mark].set(loss), reached
+
+        registers = machine.start(self.layout, code, weights)
+        state = _Progress(jnp.int32(0), registers, jnp.int32(0))
+        state, losses, reached = lax.while_loop(
+            lambda carry: (carry[2] < len(marks)) & (carry[0].status == 0),
+            stage,
+            (state, jnp.zeros(len(marks)), jnp.int32(0)),
+        )
+        return state.status, state.step, losses, reached
+
+    def _params(self, vector: Array) -> Any:
+        return jax.tree.unflatten(self._structure[0], self.layout.unflatten(vector))
+
+    def _loss(self, vector: Array, batch: tuple[Array, ...]) -> Array:
+        return self.task.loss(self._params(vector), batch)
+
+    def _loss_and_gradient(self, vector: Array, batch: tuple[Array, ...]) -> tuple[Array, Array]:
+        loss, gradient = jax.value_and_grad(self.task.loss)(self._params(vector), batch)
+        return loss, self.layout.flatten(jax.tree.leaves(gradient))
+
+
+def default_marks(task: Task) -> tuple[int, int]:
+    """A quarter of the steps, and all of them."""
+    return max(task.steps // 4, 1), task.steps
+
+
+def _all_finite(registers: Array, code: Code) -> Array:
+    """Whether the weights and the live slots are finite."""
+    row = jnp.arange(registers.shape[0])
+    slot = (row >= machine.FIRST_SLOT_ROW) & (row < machine.FIRST_SLOT_ROW + code.slots)
+    watched = slot | (row == machine.WEIGHTS_ROW)
+    return jnp.all(jnp.isfinite(registers) | ~watched[:, None])
