@@ -257,6 +257,18 @@ class RunLog:
         )
         return {number: json.loads(losses) for number, losses in rows}
 
+    def open_session(self, number: int, started: str) -> None:
+        """Record that a driver began to work on the run."""
+        row = (number, started, 0.0, "{}")
+        self._connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", row)
+
+    def note_session(self, number: int, seconds: float, data: dict[str, Any]) -> None:
+        """Record how long a driver has worked, and facts about it."""
+        self._connection.execute(
+            "UPDATE sessions SET seconds = ?, data = ? WHERE number = ?",
+            (seconds, json.dumps(data, sort_keys=True), number),
+        )
+
     def compared(self) -> list[tuple[Any, ...]]:
         """Everything that must be equal for equal configurations and budgets."""
         return [

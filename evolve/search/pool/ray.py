@@ -44,13 +44,13 @@ class ActorWorker:
     """A worker that is a Ray actor with one CPU."""
 
     def __init__(self, setup: Setup) -> None:
-        actor = ray.remote(_Evaluations).options(
+        actor: Any = ray.remote(_Evaluations)
+        self._actor: Any = actor.options(
             num_cpus=1,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(setup.path)}},
-        )
-        self._actor = actor.remote(setup.path)
+        ).remote(setup.path)
         self.reference: Any = None
 
     def send(self, request: dict[str, Any]) -> None:

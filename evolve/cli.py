@@ -1,0 +1,125 @@
+"""The command line: `evolve run | resume | inspect | tasks`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from evolve.errors import BadInput, EvolveError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence and exit code 2, as for every other bad input."""
+        raise BadInput(f"{message}; see '{self.prog} --help'")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; every default stands in the help."""
+    top = _Parser(
+        prog="evolve",
+        description="Search for optimizers: mutate AdamW, train the children, keep the better.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="begin a search"))
+    _add_resume(commands.add_parser("resume", help="go on with a run"))
+    _add_inspect(commands.add_parser("inspect", help="show what a run found"))
+    tasks = commands.add_parser("tasks", help="list the proxy tasks")
+    tasks.add_argument("--json", action="store_true", help="print JSON (default: a table)")
+    return top
+
+
+def _add_run(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--budget",
+        default="30m",
+        metavar="B",
+        help="how long: 30m, 2h, 20000evals (programs trained) or 300000programs (default: 30m)",
+    )
+    p.add_argument("--seed", type=int, metavar="N", help="of every random choice (default: 0)")
+    p.add_argument("--out", metavar="DIR", help="the run folder (default: runs/1, runs/2, ...)")
+    p.add_argument(
+        "--tasks",
+        metavar="A,B",
+        help="names from 'evolve tasks', or package.module:object (default: text_transformer)",
+    )
+    p.add_argument(
+        "--start",
+        metavar="PROGRAM",
+        help="the start program: an optimizer's name, RUN#ID, a run folder or a file "
+        "(default: adamw)",
+    )
+    _add_session(p)
+
+
+def _add_resume(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run", metavar="RUN", help="a run folder")
+    p.add_argument(
+        "--budget", metavar="ADDED", help="go on for this much more (default: what is left)"
+    )
+    _add_session(p)
+
+
+def _add_session(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--workers",
+        default="auto",
+        metavar="auto|0|N",
+        help="Ray workers; auto is one for each core, 0 one child process without Ray "
+        "(default: auto)",
+    )
+    p.add_argument(
+        "--address",
+        metavar="ray://...",
+        help="a Ray cluster to work on (default: Ray on this machine)",
+    )
+    p.add_argument(
+        "--config", metavar="FILE", help="TOML file of settings (default: none); see the README"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress (default: progress)")
+
+
+def _add_inspect(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run", metavar="RUN", help="a run folder; it may be running")
+    p.add_argument("--top", type=int, metavar="K", help="so many of the fittest (default: 5)")
+    p.add_argument(
+        "--id", type=int, metavar="ID", help="one program and its ancestry (default: the summary)"
+    )
+    p.add_argument("--json", action="store_true", help="print JSON (default: text)")
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], None]:
+    """The commands' modules are imported when needed, so that --help is quick."""
+    if name in ("run", "resume"):
+        from evolve.command import run
+
+        return run.run if name == "run" else run.resume
+    if name == "inspect":
+        from evolve.command import show
+
+        return show.inspect
+    from evolve.command import tasks
+
+    return tasks.tasks
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        arguments = parser().parse_args(argv)
+        _command(arguments.command)(arguments)
+    except EvolveError as error:
+        print(f"evolve: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone (`evolve inspect RUN | head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""What a person sees while a search runs: a panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel
+
+from evolve.search.budget import duration
+from evolve.search.driver import Driver
+from evolve.search.evolution import START, TUNING
+from evolve.search.fitness import final_losses
+from evolve.search.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE
+from primitives.abstract import live_program
+from primitives.text import to_text
+
+_PANEL_SECONDS, _LINE_SECONDS = 1.0, 10.0
+#: Evaluations per second are taken over this many seconds.
+_WINDOW = 60.0
+
+
+class Snapshot(NamedTuple):
+    """The state of a run at one moment, ready to print."""
+
+    phase: str
+    elapsed: str
+    remaining: str
+    generated: int
+    evaluated: int
+    evals_per_second: float
+    hit_rate: float
+    redundant: float
+    best: str
+    program: str
+
+
+class Progress:
+    """Shows a driver's progress; call it often.
+
+    Arguments:
+        console: where to print.
+        quiet: print nothing.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._next = 0.0
+        self._rates: deque[tuple[float, int]] = deque()
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, driver: Driver) -> None:
+        now = time.monotonic()
+        if self._quiet or now < self._next:
+            return
+        self._next = now + (_PANEL_SECONDS if self._live else _LINE_SECONDS)
+        snapshot = self._snapshot(driver)
+        if self._live:
+            self._live.update(_panel(snapshot), refresh=True)
+        else:
+            self._console.print(_line(snapshot), soft_wrap=True, highlight=False, markup=False)
+
+    def _snapshot(self, driver: Driver) -> Snapshot:
+        evolution = driver.evolution
+        committed = evolution.evaluated - evolution.in_flight
+        return Snapshot(
+            phase=_phase(driver),
+            elapsed=duration(driver.seconds),
+            remaining=f"{max(0.0, driver.remaining()):.0%}",
+            generated=evolution.proposed,
+            evaluated=committed,
+            evals_per_second=self._rate(committed),
+            hit_rate=1 - evolution.evaluated / max(evolution.proposed, 1),
+            redundant=_redundant(driver),
+            best=_best(driver),
+            program=to_text(live_program(evolution.program(_champion(driver))))
+            if evolution.results
+            else "",
+        )
+
+    def _rate(self, evaluated: int) -> float:
+        now = time.monotonic()
+        self._rates.append((now, evaluated))
+        while now - self._rates[0][0] > _WINDOW:
+            self._rates.popleft()
+        seconds = now - self._rates[0][0]
+        return (evaluated - self._rates[0][1]) / seconds if seconds else 0.0
+
+
+def _phase(driver: Driver) -> str:
+    evolution = driver.evolution
+    if driver.phase == "judge":
+        return "judging the finalists on fresh seeds"
+    if evolution.round == TUNING:
+        return f"tuning constants {evolution.evaluated}/{driver.config.tuning_evaluations + 1}"
+    return f"search round {evolution.round}"
+
+
+def _champion(driver: Driver) -> int:
+    best = driver.evolution.best
+    return driver.evolution.baseline if best is None else best
+
+
+def _best(driver: Driver) -> str:
+    evolution = driver.evolution
+    if not evolution.results:
+        return "-"
+    number = _champion(driver)
+    losses = _losses(driver, number)
+    if evolution.round == TUNING:
+        return f"#{number} loss {losses} (start {_losses(driver, START)})"
+    value = evolution.fitness(number) or 0.0
+    return (
+        f"#{number} {value:+.4f} loss {losses} (tuned start {_losses(driver, evolution.baseline)})"
+    )
+
+
+def _losses(driver: Driver, number: int) -> str:
+    losses = final_losses(driver.evolution.results[number].marks)
+    return ", ".join(f"{sum(v) / len(v):.4f}" for v in losses.values() if v)
+
+
+def _redundant(driver: Driver) -> float:
+    query = (
+        "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
+        "WHERE statements > 0 AND number >= ?"
+    )
+    ((share,),) = driver.log.select(query, (driver.evolution.proposed * 9 // 10,))
+    return share or 0.0
+
+
+def _line(s: Snapshot) -> str:
+    return (
+        f"{s.elapsed} ({s.remaining} left) | {s.phase} | {s.generated:,} programs, "
+        f"{s.evaluated:,} trained, {s.evals_per_second:.1f}/s | hits {s.hit_rate:.1%}, "
+        f"redundant {s.redundant:.1%} | best {s.best}"
+    )
+
+
+def _panel(s: Snapshot) -> Any:
+    rows = [
+        f"elapsed    {s.elapsed}, {s.remaining} of the budget left",
+        f"now        {s.phase}",
+        f"programs   {s.generated:,} generated, {s.evaluated:,} trained "
+        f"({s.evals_per_second:.1f} a second)",
+        f"cache hits {s.hit_rate:.1%} (paper {PAPER_HIT_RATE:.1%})    "
+        f"redundant {s.redundant:.1%} (paper {PAPER_REDUNDANT_SHARE:.1%})",
+        f"best       {s.best}",
+        "",
+        s.program.rstrip(),
+    ]
+    return Panel("\n".join(rows).replace("[", r"\["), title="evolve", title_align="left")

@@ -1,0 +1,180 @@
+"""`evolve run` and `evolve resume`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from evolve.command.progress import Progress
+from evolve.command.show import print_result
+from evolve.command.timings import remember_seconds
+from evolve.errors import BadInput, EvolveError
+from evolve.programs import load_program
+from evolve.search.budget import Budget, parse_budget
+from evolve.search.config import Config, read_config
+from evolve.search.driver import Driver
+from evolve.search.log import RunLog
+from evolve.search.pool import Setup, open_pool
+from evolve.search.provenance import provenance
+from primitives.text import to_text
+from proxy_tasks.catalog import CATALOG, TaskError, resolve
+
+DEFAULT_BUDGET, DEFAULT_START = "30m", "adamw"
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Begin a run and go on until its budget is spent."""
+    budget = parse_budget(arguments.budget)
+    settings = _settings(arguments)
+    start = settings.get("start") or DEFAULT_START
+    config = Config.from_json({**settings, "start": to_text(load_program(start))})
+    _check_names(config.tasks)
+    workers = _workers(arguments.workers, config)
+    folder = Path(arguments.out) if arguments.out else _free_folder()
+    facts = {"config": config.to_json(), "provenance": provenance(), "start": start}
+    with RunLog.create(folder, facts) as log:
+        try:
+            _session(log, config, workers, arguments, budget)
+        except BadInput:
+            if log.meta("tasks") is None:  # nothing was searched: leave nothing behind
+                shutil.rmtree(folder)
+            raise
+
+
+def resume(arguments: argparse.Namespace) -> None:
+    """Go on with a run."""
+    budget = parse_budget(arguments.budget) if arguments.budget else None
+    with RunLog.open(Path(arguments.run), write=True) as log:
+        config = Config.from_json(log.meta("config"))
+        if arguments.config:
+            _check_agreement(config, arguments.config)
+        if budget is None and not log.events("budget"):
+            budget = parse_budget(DEFAULT_BUDGET)  # it died before its budget was stored
+        _session(log, config, _workers(arguments.workers, config), arguments, budget)
+
+
+def _session(
+    log: RunLog,
+    config: Config,
+    workers: int,
+    arguments: argparse.Namespace,
+    budget: Budget | None,
+) -> None:
+    console = Console(stderr=False)
+    if not arguments.quiet:
+        console.print(f"run folder: {log.folder}", highlight=False, soft_wrap=True)
+    with (
+        _interruptible(log.folder),
+        open_pool(_setup(log, config), workers, arguments.address) as pool,
+        Progress(console, arguments.quiet) as progress,
+    ):
+        driver = Driver(log, pool, progress)
+        if budget is not None:
+            driver.add_budget(budget)
+        driver.run()
+    remember_seconds(log)
+    print_result(log, console)
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the config file, with the flags that were given on top."""
+    settings = read_config(Path(arguments.config)) if arguments.config else {}
+    if arguments.seed is not None:
+        settings["seed"] = arguments.seed
+    if arguments.tasks is not None:
+        settings["tasks"] = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
+    if arguments.start is not None:
+        settings["start"] = arguments.start
+    return settings
+
+
+def _check_agreement(config: Config, path: str) -> None:
+    settings = read_config(Path(path))
+    if "start" in settings:
+        settings["start"] = to_text(load_program(settings["start"]))
+    difference = config.difference(settings)
+    if difference:
+        raise BadInput(
+            f"'{path}' does not agree with the run's configuration "
+            f"({'; '.join(difference)}); leave --config out, or start a new run"
+        )
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    """Names without a module are checked before any worker starts."""
+    for name in names:
+        if name not in CATALOG and ":" not in name:
+            try:
+                resolve(name)
+            except TaskError as error:
+                raise BadInput(str(error)) from None
+
+
+def _workers(text: str, config: Config) -> int:
+    if text == "auto":
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return min(count or 1, config.look_ahead)
+    if not text.isdecimal():
+        raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
+    if int(text) > config.look_ahead:
+        print(
+            f"warning: of {text} workers only {config.look_ahead} can be busy; "
+            "look_ahead is that, and part of the run's configuration",
+            file=sys.stderr,
+        )
+    return int(text)
+
+
+def _free_folder() -> Path:
+    number = 1
+    while (Path("runs") / str(number)).exists():
+        number += 1
+    return Path("runs") / str(number)
+
+
+def _setup(log: RunLog, config: Config) -> Setup:
+    return Setup(
+        request={
+            "program": config.start,
+            "tasks": list(config.tasks),
+            "rung": 1,
+            "seeds": list(range(config.replicates)),
+        },
+        # A user's task may lie in the folder the command was typed in.
+        path=(os.getcwd(), *(entry for entry in sys.path if entry)),
+        log=str((log.folder / "workers.log").resolve()),
+    )
+
+
+class Interrupted(EvolveError):
+    """A signal ended the session; what was committed stays."""
+
+    def __init__(self, signal_number: int, folder: Path) -> None:
+        super().__init__(f"interrupted; go on with: evolve resume {folder}")
+        self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `Interrupted`; the log is sound whenever that happens."""
+    import signal
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # let the workers be ended in peace
+        raise Interrupted(number, folder)
+
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,191 @@
+"""`evolve inspect`, and the closing words of a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from evolve.errors import BadInput
+from evolve.search.budget import duration
+from evolve.search.log import Record, RunLog
+from evolve.search.summary import (
+    PAPER_HIT_RATE,
+    PAPER_REDUNDANT_SHARE,
+    front,
+    summarize,
+)
+from primitives.abstract import analyse
+from primitives.text import from_text, statement_text
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """Print what a run came to so far."""
+    console = Console()
+    with RunLog.open(Path(arguments.run)) as log:
+        if arguments.top is not None and arguments.top < 1:
+            raise BadInput(f"--top is {arguments.top}; it must be 1 or more")
+        if arguments.id is not None:
+            _print_program(log, arguments.id, arguments.json, console)
+            return
+        summary = summarize(log)
+        if arguments.json:
+            print(json.dumps(summary, indent=2))
+        else:
+            _print_summary(log, summary, arguments.top or 5, console)
+
+
+def print_result(log: RunLog, console: Console) -> None:
+    """The closing words of a session: what was found, where it lies, what to type next."""
+    summary = summarize(log)
+    _out(console, "")
+    _print_counts(summary, console)
+    _print_champion(summary, console)
+    folder = log.folder
+    _out(console, f"The run lies in {folder}. Next:")
+    _out(console, f"  evolve inspect {folder}")
+    _out(console, f"  evolve resume {folder} --budget 30m")
+
+
+def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Console) -> None:
+    _out(console, f"{summary['run']}: {summary['state']}")
+    _print_counts(summary, console)
+    _print_champion(summary, console)
+    _print_hall(summary, console)
+    _print_top(log, top, console)
+
+
+def _print_counts(s: dict[str, Any], console: Console) -> None:
+    rate = s["evals_per_second"]
+    lines = [
+        f"programs   {s['generated']:,} generated, {s['evaluated']:,} trained, "
+        f"{s['invalid']:,} invalid ones rejected; rounds {s['rounds']}",
+        f"time       {duration(s['seconds'])}"
+        + (f", {rate:.1f} evaluations a second" if rate else "")
+        + f"; {s['training_steps']:,} training steps",
+        f"cache hits {_percent(s['cache_hit_rate'])} (paper {PAPER_HIT_RATE:.1%}), "
+        f"redundant statements {_percent(s['redundant_share'])} "
+        f"(paper {PAPER_REDUNDANT_SHARE:.1%})",
+        "outcomes   " + ", ".join(f"{name} {count:,}" for name, count in s["outcomes"].items()),
+    ]
+    for line in lines:
+        _out(console, line)
+
+
+def _print_champion(s: dict[str, Any], console: Console) -> None:
+    champion, baseline = s["champion"], s["baseline"]
+    if champion is None or baseline is None:
+        _out(console, "nothing has been trained yet")
+        return
+    _out(console, f"baseline   #{baseline['id']}: {_losses(baseline)}, the tuned start program")
+    if champion["id"] == baseline["id"]:
+        _out(console, "champion   none: no program was found that is better than the tuned start")
+    else:
+        value = f"fitness {champion['fitness']:+.4f}"
+        _out(console, f"champion   #{champion['id']}: {_losses(champion)}, {value}")
+    if s["heldout"] is not None:
+        _out(console, "held out   " + _verdict(s["heldout"]["comparison"], champion == baseline))
+    _out(console, "")
+    _out(console, champion["live_program"])
+
+
+def _verdict(comparison: dict[str, Any] | None, same: bool) -> str:
+    if comparison is None or comparison["error"] is None:
+        return "no comparison: a training on fresh seeds failed, or there was one seed only"
+    if comparison["mean"] == 0.0 and comparison["wins"] == 0:
+        return "the champion is the tuned start program itself; nothing better was found"
+    mean, error, pairs = comparison["mean"], comparison["error"], comparison["pairs"]
+    word = (
+        "better than" if mean > 2 * error else "worse than" if mean < -2 * error else "level with"
+    )
+    return (
+        f"{word} the tuned start: {mean:+.4f} ± {error:.4f} (mean and standard error over "
+        f"{pairs} fresh seeds, better on {comparison['wins']})"
+    )
+
+
+def _print_hall(s: dict[str, Any], console: Console) -> None:
+    _out(console, "hall of fame: no program is fitter with as few slots and statements")
+    table = Table("slots", "statements", "fitness", "id", box=None)
+    for entry in front(s["hall_of_fame"]):
+        table.add_row(
+            str(entry["slots"]),
+            str(entry["statements"]),
+            f"{entry['fitness']:+.4f}",
+            str(entry["id"]),
+        )
+    console.print(table)
+
+
+def _print_top(log: RunLog, top: int, console: Console) -> None:
+    _out(
+        console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
+    )
+    table = Table("id", "fitness", "slots", "statements", "mutation", box=None)
+    condition = (
+        "round > 0 AND source IS NULL AND outcome = 'finished' ORDER BY fitness DESC LIMIT ?"
+    )
+    rows = log.select(f"SELECT number FROM programs WHERE {condition}", (top,))
+    for (number,) in rows:
+        record = log.record(number)
+        assert record is not None
+        table.add_row(
+            str(record.number),
+            f"{record.fitness:+.4f}",
+            str(record.slots),
+            str(record.live),
+            record.mutation,
+        )
+    console.print(table)
+
+
+def _print_program(log: RunLog, number: int, as_json: bool, console: Console) -> None:
+    record = log.record(number)
+    if record is None:
+        ((count,),) = log.select("SELECT count(*) FROM programs")
+        raise BadInput(f"there is no program {number}; this run has 0 to {count - 1}")
+    if as_json:
+        print(json.dumps({**vars(record), "ancestry": _ancestry(log, record)}, indent=2))
+        return
+    source = "" if record.source is None else f", result taken from #{record.source}"
+    value = "none" if record.fitness is None else f"{record.fitness:+.4f}"
+    _out(console, f"#{number}: {record.outcome or 'pending'}, fitness {value}{source}")
+    program = from_text(record.program)
+    live = analyse(program).live
+    for statement, alive in zip(program.statements, live, strict=True):
+        _out(console, f"  {statement_text(statement)}{'' if alive else '    # dead'}")
+    _out(console, "ancestry:")
+    for step in _ancestry(log, record):
+        _out(console, f"  #{step['id']} {step['mutation']}")
+
+
+def _ancestry(log: RunLog, record: Record) -> list[dict[str, Any]]:
+    """The mutations that led from the start program to this one, oldest first."""
+    steps: list[dict[str, Any]] = []
+    current: Record | None = record
+    while current is not None:
+        entry = {"id": current.number, "mutation": current.mutation, "fitness": current.fitness}
+        steps.append(entry)
+        current = None if current.parent is None else log.record(current.parent)
+    return steps[::-1]
+
+
+def _losses(entry: dict[str, Any]) -> str:
+    parts = [
+        f"{task} loss {sum(values) / len(values):.4f}"
+        for task, values in (entry["losses"] or {}).items()
+        if values
+    ]
+    return ", ".join(parts)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _out(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""PROGRAM arguments: a zoo name, RUN#ID, a run folder, or a text file, tried in that order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evolve.errors import BadInput, nearest
+from evolve.search.log import FILE, RunLog
+from evolve.search.summary import champion_number
+from primitives import zoo
+from primitives.abstract import analyse
+from primitives.program import Program, ProgramError
+from primitives.text import MAX_CHARACTERS, from_text
+
+
+def load_program(name: str) -> Program:
+    """The valid program that `name` stands for; `./lion` forces the file.
+
+    Raises:
+        BadInput: if there is none, or it is not valid.
+    """
+    if name in zoo.NAMES:
+        return zoo.zoo(name)
+    run, hash_sign, number = name.rpartition("#")
+    if hash_sign and (Path(run) / FILE).is_file():
+        return _from_run(Path(run), number)
+    path = Path(name)
+    if path.is_dir():
+        return _from_run(path, None)
+    if path.is_file():
+        return _from_file(path)
+    raise BadInput(
+        f"'{name}' is no known optimizer, no RUN#ID, no run folder and no file"
+        f"{nearest(name, zoo.NAMES)}"
+    )
+
+
+def _from_run(folder: Path, number: str | None) -> Program:
+    with RunLog.open(folder) as log:
+        wanted = champion_number(log) if number is None else _number(number)
+        record = None if wanted is None else log.record(wanted)
+    if record is None:
+        what = "champion yet" if number is None else f"program {number}"
+        raise BadInput(f"the run '{folder}' has no {what}; see 'evolve inspect {folder}'")
+    return from_text(record.program)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise BadInput(f"'{text}' is no program number; write RUN#ID with a whole number")
+    return int(text)
+
+
+def _from_file(path: Path) -> Program:
+    try:
+        if path.stat().st_size > MAX_CHARACTERS:
+            raise BadInput(f"'{path}' is larger than {MAX_CHARACTERS} bytes; it is no program")
+        program = from_text(path.read_text())
+        analyse(program)
+    except ProgramError as error:
+        raise BadInput(f"'{path}': {error}") from None
+    except OSError as error:
+        raise BadInput(f"'{path}' cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"'{path}' is not text; a program is a 'def train(...)'") from None
+    return program

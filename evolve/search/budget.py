@@ -1,0 +1,59 @@
+"""How long a run goes on: a time, a number of evaluations, or of programs."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from evolve.errors import BadInput
+
+SECONDS, EVALUATIONS, PROGRAMS = "seconds", "evals", "programs"
+_UNITS = {
+    "s": (SECONDS, 1.0),
+    "m": (SECONDS, 60.0),
+    "h": (SECONDS, 3600.0),
+    "d": (SECONDS, 86400.0),
+    "evals": (EVALUATIONS, 1.0),
+    "programs": (PROGRAMS, 1.0),
+}
+
+
+class Budget(NamedTuple):
+    """An amount of `seconds`, `evals` (distinct programs trained) or `programs` (generated)."""
+
+    kind: str
+    amount: float
+
+    def __str__(self) -> str:
+        if self.kind == SECONDS:
+            return duration(self.amount)
+        return f"{self.amount:,.0f} {self.kind}"
+
+
+def parse_budget(text: str) -> Budget:
+    """Read `90s`, `30m`, `1.5h`, `20000evals` or `300000programs`.
+
+    Raises:
+        BadInput: if it is something else, or not more than nothing.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+    if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+        raise BadInput(
+            f"the budget '{text}' is not understood; "
+            "write a time like 90s, 30m or 2h, or a count like 20000evals or 300000programs"
+        )
+    kind, factor = _UNITS[match[2]]
+    amount = float(match[1]) * factor
+    if kind != SECONDS and amount != int(amount):
+        raise BadInput(f"the budget '{text}' is not a whole number of {kind}; round it")
+    return Budget(kind, amount)
+
+
+def duration(seconds: float) -> str:
+    """`75 -> 1m 15s`, for people."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

@@ -1,0 +1,259 @@
+"""The driver: moves programs between evolution, log and pool until the budget is spent.
+
+Rows are stored before they are dispatched, and committed in order, so a driver
+that dies at any moment can be followed by another that goes on as if nothing
+had happened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from evolve.errors import BadInput
+from evolve.search import judge
+from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.search.config import Config
+from evolve.search.evolution import Evolution
+from evolve.search.fitness import Losses, final_losses
+from evolve.search.log import Record, RunLog
+from evolve.search.pool import Finished, Pool
+from proxy_tasks.status import FINISHED
+
+#: Seconds between looks at signals and the clock while waiting.
+_TICK = 0.5
+#: The most proposals and commits that one transaction holds.
+_BATCH = 256
+
+Observer = Callable[["Driver"], None]
+
+
+class Driver:
+    """Runs one session of a search.
+
+    Arguments:
+        log: the run, open for writing.
+        pool: started, with the run's tasks.
+        observe: called often, to show progress.
+    """
+
+    def __init__(self, log: RunLog, pool: Pool, observe: Observer) -> None:
+        self.log = log
+        self.pool = pool
+        self._observe = observe
+        self.config = Config.from_json(log.meta("config"))
+        self.untrained = self._check_tasks()
+        self.evolution = Evolution(self.config, self.untrained)
+        self.evolution.restore(log.records())
+        self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
+        self.steps = training_steps(log)
+        self._answers: dict[int, Finished] = {}
+        self._began = time.monotonic()
+        self._cpu = time.process_time()
+        self._before, self._session = self._open_session()
+        self.phase = "search"
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has gone on, all sessions together."""
+        return self._before + time.monotonic() - self._began
+
+    def add_budget(self, budget: Budget) -> None:
+        """Let the run go on for this much more."""
+        target = self.target()
+        spent = self._spent(budget.kind)
+        open_target = target.amount if target and target.kind == budget.kind else spent
+        amount = max(open_target, spent) + budget.amount
+        with self.log.transaction():
+            clock = budget.kind == SECONDS
+            self._event("budget", {"kind": budget.kind, "until": amount}, clock)
+
+    def target(self) -> Budget | None:
+        """The total that the run goes on to."""
+        events = self.log.events("budget")
+        return Budget(events[-1][2]["kind"], events[-1][2]["until"]) if events else None
+
+    def remaining(self) -> float:
+        """The share of the target that is left."""
+        target = self.target()
+        return 1 - self._spent(target.kind) / target.amount if target else 0.0
+
+    def _spent(self, kind: str) -> float:
+        spent: dict[str, float] = {
+            EVALUATIONS: self.evolution.evaluated,
+            PROGRAMS: self.evolution.proposed,
+            SECONDS: self.seconds,
+        }
+        return spent[kind]
+
+    def run(self) -> None:
+        """Search until the budget is spent, then judge."""
+        for record in self.evolution.pending:
+            self._dispatch(record)
+        self._target = self.target()
+        while self._advance():
+            self._observe(self)
+            self._wait()
+        self._judge()
+        with self.log.transaction():
+            self._note_session()
+
+    # -- the search ----------------------------------------------------------
+
+    def _advance(self) -> bool:
+        """Propose and commit all that can be without waiting; False when nothing is left."""
+        fresh: list[Record] = []
+        events = 0
+        with self.log.transaction():
+            while events < _BATCH:
+                events += 1
+                record = None if self._is_spent() else self.evolution.propose()
+                if record is not None:
+                    self.log.add(record)
+                    self.rejected += record.rejected
+                    fresh.append(record)
+                elif not self._commit_next():
+                    break
+            self._note_session()
+        for record in fresh:
+            self._dispatch(record)
+        return bool(self.evolution.pending) or not self._is_spent()
+
+    def _is_spent(self) -> bool:
+        return self._target is None or self._spent(self._target.kind) >= self._target.amount
+
+    def _commit_next(self) -> bool:
+        if not self.evolution.pending:
+            return False
+        head = self.evolution.pending[0]
+        if head.source is not None:
+            self.log.settle(self.evolution.commit(None))
+            return True
+        finished = self._answers.pop(head.number, None)
+        if finished is None:
+            return False
+        record = self.evolution.commit(finished.answer)
+        self.steps += record.steps or 0
+        self.log.settle(record, finished.seconds)
+        if "detail" in finished.answer:
+            note = {"number": head.number, "detail": finished.answer["detail"]}
+            self._event("fault", note, clock=True)
+        return True
+
+    def _dispatch(self, record: Record) -> None:
+        if record.source is None:
+            request = self._request(record.program, list(range(self.config.replicates)))
+            request["hurdles"] = record.hurdles
+            self.pool.submit(record.number, request, self.config.time_limit)
+
+    def _request(self, program: str, seeds: list[int], split: str = "validation") -> dict[str, Any]:
+        return {
+            "action": "evaluate",
+            "program": program,
+            "tasks": list(self.config.tasks),
+            "rung": 1,
+            "seeds": seeds,
+            "split": split,
+        }
+
+    def _wait(self) -> None:
+        pending = self.evolution.pending
+        if pending and pending[0].source is None and pending[0].number not in self._answers:
+            finished = self.pool.next(_TICK)
+            if finished is not None:
+                self._answers[finished.key] = finished
+
+    # -- the judgement -------------------------------------------------------
+
+    def _judge(self) -> None:
+        """Choose the champion on fresh seeds and compare it on held-out data."""
+        self.phase = "judge"
+        evolution = self.evolution
+        judged = self._judge_stage(judge.FINAL, [evolution.baseline, *self._finalists()])
+        champion = judge.champion(judged, evolution.baseline, self.untrained)
+        pair = list(dict.fromkeys([evolution.baseline, champion]))
+        self._judge_stage(judge.HELDOUT, pair)
+        facts = {"baseline": evolution.baseline, "champion": champion}
+        if ("finished", facts) not in [event[1:] for event in self._events_here()]:
+            with self.log.transaction():
+                self._event("finished", facts)
+
+    def _finalists(self) -> list[int]:
+        rows = self.log.select(
+            "SELECT number FROM programs WHERE round > 0 AND source IS NULL AND outcome = ? "
+            "AND fitness > 0 ORDER BY fitness DESC, number LIMIT ?",
+            (FINISHED, self.config.finalists),
+        )
+        return [number for (number,) in rows]
+
+    def _judge_stage(self, stage: str, numbers: list[int]) -> dict[int, Losses]:
+        """The losses of programs on the seeds of a stage."""
+        here = self.evolution.proposed
+        count = self.config.judge_seeds * (2 if stage == judge.HELDOUT else 1)
+        missing = [n for n in numbers if n not in self.log.judgements(here, stage)]
+        # A training on every seed is many times a search evaluation.
+        limit = self.config.time_limit * count
+        for number in missing:
+            record = self.log.record(number)
+            assert record is not None
+            request = self._request(record.program, judge.seeds(stage, count), judge.SPLIT[stage])
+            self.pool.submit(number, request, limit)
+        answers: dict[int, Finished] = {}
+        for number in missing:  # stored in order, whichever ends first
+            while number not in answers:
+                self._observe(self)
+                finished = self.pool.next(_TICK)
+                if finished is not None:
+                    answers[finished.key] = finished
+            answer = answers[number].answer
+            with self.log.transaction():
+                losses = final_losses(answer["losses"]) if answer["outcome"] == FINISHED else {}
+                self.log.add_judgement(here, number, stage, losses, answer["steps"])
+            self.steps += answer["steps"]
+        return self.log.judgements(here, stage)
+
+    # -- the books -----------------------------------------------------------
+
+    def _check_tasks(self) -> Losses:
+        """The losses before training, which every session of a run must share."""
+        known = self.log.meta("tasks")
+        if known is None:
+            with self.log.transaction():
+                self.log.set_meta("tasks", self.pool.tasks)
+            known = self.pool.tasks
+        for name, facts in self.pool.tasks.items():
+            if facts["fingerprint"] != known[name]["fingerprint"]:
+                raise BadInput(
+                    f"the data of task '{name}' has the fingerprint {facts['fingerprint']}, "
+                    f"but the run began with {known[name]['fingerprint']}; start a new run"
+                )
+        return {name: facts["untrained"] for name, facts in known.items()}
+
+    def _open_session(self) -> tuple[float, int]:
+        ((before,),) = self.log.select("SELECT total(seconds) FROM sessions")
+        ((number,),) = self.log.select("SELECT count(*) FROM sessions")
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.log.transaction():
+            self.log.open_session(number, started)
+        return float(before), number
+
+    def _note_session(self) -> None:
+        facts = {
+            "workers": self.pool.size,
+            "driver_cpu_seconds": round(time.process_time() - self._cpu, 3),
+        }
+        self.log.note_session(self._session, time.monotonic() - self._began, facts)
+
+    def _event(self, kind: str, data: Any, clock: bool = False) -> None:
+        self.log.add_event(self.evolution.proposed, kind, data, clock)
+
+    def _events_here(self) -> list[tuple[int, str, Any]]:
+        return [e for e in self.log.events() if e[0] == self.evolution.proposed]
+
+
+def training_steps(log: RunLog) -> int:
+    """All training steps run, judgements included."""
+    query = "SELECT (SELECT total(steps) FROM programs) + (SELECT total(steps) FROM judgements)"
+    return int(log.select(query)[0][0])

@@ -1,0 +1,81 @@
+"""The last word: programs chosen in the search are judged on data it never used.
+
+The search scores thousands of programs on the same seeds, so the best score is
+partly luck. The finalists are trained again on fresh seeds (initial weights and
+batches); the best there is the champion. Champion and baseline are then trained
+on seeds that nothing was chosen on, and compared on the held-out split.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from evolve.search.fitness import Losses, progress, score
+
+#: Seeds of the search are 0, 1, ...; these are far from them and from each other.
+FINAL, HELDOUT = "final", "heldout"
+FIRST_SEED = {FINAL: 1_000_000, HELDOUT: 2_000_000}
+SPLIT = {FINAL: "validation", HELDOUT: "heldout"}
+
+
+class Comparison(NamedTuple):
+    """Champion against baseline on held-out data, in units of fitness.
+
+    Attributes:
+        mean: mean over tasks and seeds of `(B - L) / (U - B)`, seed by seed.
+        error: standard error of that mean; None with fewer than two pairs.
+        pairs: the number of paired trainings.
+        wins: pairs in which the champion's loss is the lower.
+    """
+
+    mean: float
+    error: float | None
+    pairs: int
+    wins: int
+
+
+def seeds(stage: str, count: int) -> list[int]:
+    """The seeds of a stage."""
+    return [FIRST_SEED[stage] + i for i in range(count)]
+
+
+def champion(judged: dict[int, Losses], baseline: int, untrained: Losses) -> int:
+    """The program with the best score on the fresh seeds; the baseline if none beats it.
+
+    `untrained` are the losses before training that the search uses; only their
+    mean matters here, as the scale.
+    """
+    if not judged[baseline]:  # it failed on the fresh seeds: whatever did not is better
+        return next((number for number, losses in judged.items() if losses), baseline)
+    best, best_score = baseline, 0.0
+    for number, losses in judged.items():
+        value = _score(losses, judged[baseline], untrained)
+        if number != baseline and value is not None and value > best_score:
+            best, best_score = number, value
+    return best
+
+
+def compare(losses: Losses, baseline: Losses, untrained: Losses) -> Comparison | None:
+    """The paired comparison; None if there is nothing to compare."""
+    gains = [
+        gain
+        for task, values in losses.items()
+        if task in baseline
+        for gain in progress(values, baseline[task], _flat(untrained[task], len(values)))
+    ]
+    if not gains:
+        return None
+    error = stdev(gains) / sqrt(len(gains)) if len(gains) > 1 else None
+    return Comparison(fmean(gains), error, len(gains), sum(gain > 0 for gain in gains))
+
+
+def _score(losses: Losses, baseline: Losses, untrained: Losses) -> float | None:
+    complete = all(len(losses.get(task, [])) == len(baseline[task]) for task in baseline)
+    flat = {task: _flat(untrained[task], len(baseline[task])) for task in baseline}
+    return score(losses, baseline, flat) if complete else None
+
+
+def _flat(values: list[float], count: int) -> list[float]:
+    return [fmean(values)] * count

@@ -1,0 +1,192 @@
+"""What a run came to so far, read from its log: the fields of `evolve inspect --json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolve.search import judge
+from evolve.search.driver import training_steps
+from evolve.search.evolution import START, TUNING
+from evolve.search.fitness import Losses
+from evolve.search.log import Record, RunLog
+from primitives.abstract import live_program
+from primitives.text import from_text, to_text
+from proxy_tasks.status import FINISHED
+
+#: What the paper reports, for comparison (arXiv 2302.06675, section 2.3).
+PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE = 0.891, 0.698
+
+_CANDIDATES = f"round > {TUNING} AND source IS NULL AND outcome = '{FINISHED}'"
+
+
+def summarize(log: RunLog) -> dict[str, Any]:
+    """The summary, as plain data; a field that is not known yet is None."""
+    counts = _counts(log)
+    ((seconds,),) = log.select("SELECT total(seconds) FROM sessions")
+    finished = log.events("finished")
+    state = "finished" if finished and finished[-1][0] == counts["generated"] else "unfinished"
+    return {
+        "run": str(log.folder),
+        "state": state,
+        **counts,
+        "seconds": seconds,
+        "evals_per_second": counts["evaluated"] / seconds if seconds else None,
+        "outcomes": dict(
+            log.select(
+                "SELECT outcome, count(*) FROM programs "
+                "WHERE source IS NULL AND outcome IS NOT NULL GROUP BY outcome ORDER BY outcome"
+            )
+        ),
+        "baseline": _baseline(log),
+        "champion": _champion(log),
+        "heldout": _heldout(log),
+        "training_steps": training_steps(log),
+        "hall_of_fame": hall_of_fame(log),
+        "provenance": _provenance(log),
+    }
+
+
+def _counts(log: RunLog) -> dict[str, Any]:
+    ((generated, hits, invalid, rounds),) = log.select(
+        "SELECT count(*), count(source), total(rejected), max(round) FROM programs"
+    )
+    ((evaluated,),) = log.select(
+        "SELECT count(*) FROM programs WHERE source IS NULL AND outcome IS NOT NULL"
+    )
+    ((redundant,),) = log.select(
+        "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
+        "WHERE statements > 0 AND number >= (SELECT count(*) FROM programs) * 9 / 10"
+    )
+    return {
+        "generated": generated,
+        "evaluated": evaluated,
+        "invalid": int(invalid),
+        "rounds": rounds,
+        "cache_hit_rate": hits / generated if generated else None,
+        "redundant_share": redundant,
+    }
+
+
+def baseline_number(log: RunLog) -> int | None:
+    """The tuned start program: the best of round 0."""
+    return _first_number(
+        log,
+        f"round = {TUNING} AND source IS NULL AND outcome = '{FINISHED}' "
+        "ORDER BY fitness DESC, number",
+    )
+
+
+def best_number(log: RunLog) -> int | None:
+    """The fittest program of the search; None if none is better than the baseline."""
+    return _first_number(log, f"{_CANDIDATES} AND fitness > 0 ORDER BY fitness DESC, number")
+
+
+def champion_number(log: RunLog) -> int | None:
+    """The program judged best on fresh seeds, or else the fittest, or else the baseline."""
+    finished = log.events("finished")
+    if finished:
+        return int(finished[-1][2]["champion"])
+    best = best_number(log)
+    return baseline_number(log) if best is None else best
+
+
+def _first_number(log: RunLog, condition: str) -> int | None:
+    rows = log.select(f"SELECT number FROM programs WHERE {condition} LIMIT 1")
+    return rows[0][0] if rows else None
+
+
+def _baseline(log: RunLog) -> dict[str, Any] | None:
+    number = baseline_number(log)
+    if number is None:
+        return None
+    record = log.record(number)
+    assert record is not None
+    start = log.record(START)
+    return {
+        **_entry(record),
+        # Its fitness in round 0 is relative to the untuned start; in the search it is the zero.
+        "fitness": 0.0,
+        "losses": _final(record),
+        "start_losses": _final(start) if start else None,
+    }
+
+
+def _champion(log: RunLog) -> dict[str, Any] | None:
+    number = champion_number(log)
+    if number is None:
+        return None
+    record = log.record(number)
+    assert record is not None
+    entry = _entry(record)
+    if number == baseline_number(log):
+        entry["fitness"] = 0.0
+    return {**entry, "losses": _final(record), "simplified": None, "identity": None}
+
+
+def _entry(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.number,
+        "fitness": record.fitness,
+        "program": record.program,
+        "live_program": to_text(live_program(from_text(record.program))),
+    }
+
+
+def _final(record: Record) -> dict[str, list[float]] | None:
+    if record.losses is None:
+        return None
+    return {task: [seed[-1] for seed in seeds if seed] for task, seeds in record.losses.items()}
+
+
+def hall_of_fame(log: RunLog) -> list[dict[str, Any]]:
+    """The best program for each number of live slots and live statements."""
+    rows = log.select(
+        "SELECT number, max(fitness), slots, live, program FROM programs "
+        f"WHERE {_CANDIDATES} AND fitness IS NOT NULL GROUP BY slots, live ORDER BY slots, live"
+    )
+    return [
+        {"id": number, "fitness": fitness, "slots": slots, "statements": live, "program": program}
+        for number, fitness, slots, live, program in rows
+    ]
+
+
+def front(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the hall of fame that no other beats in fitness, slots and statements at once."""
+
+    def beaten(entry: dict[str, Any]) -> bool:
+        return any(
+            other is not entry
+            and other["fitness"] >= entry["fitness"]
+            and other["slots"] <= entry["slots"]
+            and other["statements"] <= entry["statements"]
+            for other in entries
+        )
+
+    return [entry for entry in entries if not beaten(entry)]
+
+
+def _heldout(log: RunLog) -> dict[str, Any] | None:
+    """Champion against baseline, on seeds and data that nothing was chosen on."""
+    finished = log.events("finished")
+    if not finished:
+        return None
+    programs, _, facts = finished[-1]
+    losses = log.judgements(programs, judge.HELDOUT)
+    untrained: Losses = {name: task["untrained"] for name, task in log.meta("tasks").items()}
+    baseline, champion = losses[facts["baseline"]], losses[facts["champion"]]
+    comparison = judge.compare(champion, baseline, untrained)
+    return {
+        "baseline": baseline,
+        "champion": champion,
+        "comparison": comparison._asdict() if comparison else None,
+    }
+
+
+def _provenance(log: RunLog) -> dict[str, Any]:
+    config = log.meta("config")
+    return {
+        **log.meta("provenance"),
+        "data": {name: task["fingerprint"] for name, task in (log.meta("tasks") or {}).items()},
+        "seed": config["seed"],
+        "config": config,
+    }
