@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EvolveError as error:
         print(f"evolve: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         # The reader of our output has gone (`evolve inspect RUN | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

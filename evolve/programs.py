@@ -19,7 +19,7 @@ def load_program(name: str) -> Program:
     Raises:
         BadInput: if there is none, or it is not valid.
     """
-    if name in zoo.NAMES:
+    if name in zoo.NAMES or name in zoo.ALIASES:
         return zoo.zoo(name)
     run, hash_sign, number = name.rpartition("#")
     if hash_sign and (Path(run) / FILE).is_file():

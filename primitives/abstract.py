@@ -37,6 +37,9 @@ from primitives.program import (
 
 CONSTANT, ZERO = "constant", "zero"
 
+#: Up to how many live slots the hash looks for the same program under other names.
+MAX_PERMUTED_SLOTS = 4
+
 
 class Node(NamedTuple):
     """One value of a program in single-assignment form.
@@ -100,17 +103,14 @@ def analyse(program: Program) -> Analysis:
         if name in slots_read and name in written
     )
     update = env[UPDATE]
+    reached = sorted(_reachable(nodes, [update, *(node for _, node in slots)]))
     return Analysis(
         nodes=nodes,
         update=update,
         slots=slots,
         live=live,
-        functional_hash=_functional_hash(nodes, update, slots),
-        learns=reads_gradient
-        and any(
-            nodes[n].function == GRADIENT
-            for n in _reachable(nodes, [update, *(s[1] for s in slots)])
-        ),
+        functional_hash=_functional_hash(nodes, reached, update, slots),
+        learns=reads_gradient and any(nodes[n].function == GRADIENT for n in reached),
     )
 
 
@@ -257,32 +257,34 @@ def _fold(function: str, *bits: int) -> int:
     return int(np.float32(np.nan if np.isnan(result) else result).view(np.uint32))
 
 
-def _functional_hash(nodes: Sequence[Node], update: int, slots: Sequence[tuple[int, int]]) -> str:
-    """The smallest digest over the ways to number the live slots, so names do not matter."""
-    return min(_digest(nodes, update, order) for order in permutations(slots)).hex()
+def _functional_hash(
+    nodes: Sequence[Node], reached: Sequence[int], update: int, slots: Sequence[tuple[int, int]]
+) -> str:
+    """The smallest digest over the ways to number the live slots, so names do not matter.
+
+    With many slots the ways are too many: then the order of the signature counts.
+    """
+    orders = permutations(slots) if len(slots) <= MAX_PERMUTED_SLOTS else [slots]
+    return min(_digest(nodes, reached, update, order) for order in orders).hex()
 
 
-def _digest(nodes: Sequence[Node], update: int, slots: Sequence[tuple[int, int]]) -> bytes:
+def _digest(
+    nodes: Sequence[Node], reached: Sequence[int], update: int, slots: Sequence[tuple[int, int]]
+) -> bytes:
     rank = {position: b"slot%d" % i for i, (position, _) in enumerate(slots)}
     digests: dict[int, bytes] = {}
-
-    def visit(index: int) -> bytes:
-        done = digests.get(index)
-        if done is not None:
-            return done
+    for index in reached:  # ascending, so arguments come before what reads them
         node = nodes[index]
         if node.function == "slot":
-            # An unranked slot is read by nothing live; it can only be an output's own past.
+            # Whatever reads a slot's past is live, and so is the slot: it has a rank.
             text = rank[node.arguments[0]]
         elif node.function == CONSTANT:
             text = b"constant%d" % node.arguments[0]
         else:
-            parts = [visit(a) for a in node.arguments]
+            parts = [digests[a] for a in node.arguments]
             if len(parts) == 2 and BY_NAME[node.function].commutative:
                 parts.sort()
             text = node.function.encode() + b"(" + b"".join(parts)
-        digests[index] = digest = blake2b(text, digest_size=16).digest()
-        return digest
-
-    outputs = b"".join([visit(update), *(visit(node) for _, node in slots)])
+        digests[index] = blake2b(text, digest_size=16).digest()
+    outputs = b"".join([digests[update], *(digests[node] for _, node in slots)])
     return blake2b(outputs, digest_size=16).digest()

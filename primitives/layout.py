@@ -12,12 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 
+#: Rows of a register file begin at multiples of this many numbers, 64 bytes.
+ALIGNMENT = 16
+
+
 @dataclass(frozen=True)
 class Layout:
     """The shapes of a tree of arrays, in order.
 
-    An empty array keeps one unused place, since its per-array value (a norm of
-    0, say) still counts in a `dot` of per-array values; `elements` masks it.
+    An array may take more places than it has elements: an empty array keeps one,
+    since its per-array value (a norm of 0, say) still counts in a `dot` of
+    per-array values, and the last is padded so that rows are aligned. What
+    stands in such a place means nothing; `elements` masks it.
 
     Raises:
         ValueError: if there is no array at all.
@@ -37,7 +43,9 @@ class Layout:
     @cached_property
     def places(self) -> tuple[int, ...]:
         """The places each array takes in the vector."""
-        return tuple(max(count, 1) for count in self.counts)
+        places = [max(count, 1) for count in self.counts]
+        places[-1] += -sum(places) % ALIGNMENT
+        return tuple(places)
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -52,16 +60,19 @@ class Layout:
     @cached_property
     def elements(self) -> np.ndarray | None:
         """Which places hold elements, `bool [P]`; None if all do."""
-        if min(self.counts) > 0:
+        if self.counts == self.places:
             return None
-        return np.repeat(np.array(self.counts) > 0, self.places)
+        arrays = zip(self.counts, self.places, strict=True)
+        return np.concatenate([np.arange(places) < count for count, places in arrays])
 
     def flatten(self, leaves: Sequence[Any]) -> Any:
         """Arrays of these shapes as one vector `[P]` (float32)."""
-        pads = [
-            leaf if count else jnp.zeros(1) for leaf, count in zip(leaves, self.counts, strict=True)
-        ]
-        return jnp.concatenate([jnp.ravel(pad).astype(jnp.float32) for pad in pads])
+        parts = []
+        for leaf, count, places in zip(leaves, self.counts, self.places, strict=True):
+            parts.append(jnp.ravel(leaf).astype(jnp.float32))
+            if places > count:
+                parts.append(jnp.zeros(places - count))
+        return jnp.concatenate(parts)
 
     def unflatten(self, vector: Any) -> list[Any]:
         """The arrays in a vector `[P]`."""
@@ -69,3 +80,8 @@ class Layout:
             vector[start : start + count].reshape(shape)
             for start, count, shape in zip(self.starts, self.counts, self.shapes, strict=True)
         ]
+
+    def all_finite(self, vector: Any) -> Any:
+        """Whether every element is finite."""
+        finite = jnp.isfinite(vector)
+        return jnp.all(finite if self.elements is None else finite | ~self.elements)

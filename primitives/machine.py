@@ -182,7 +182,11 @@ class _Allocator:
 
 
 class _RowOps:
-    """JAX's functions, and the reductions of rows that hold one kind of value."""
+    """JAX's functions, and the reductions of rows that hold one kind of value.
+
+    The sum of one number is kept apart from what comes after it: XLA would make
+    `sqrt(x * x)` an `abs(x)`, which neither overflows nor underflows.
+    """
 
     def __init__(self, layout: Layout, kind: str | None) -> None:
         self._layout = layout
@@ -190,33 +194,46 @@ class _RowOps:
 
     def array_sum(self, x: Array) -> Array:
         if self._kind in (SCALAR, PER_ARRAY):
-            return x
+            return lax.optimization_barrier(x)
         starts, places = self._layout.starts, self._layout.places
         sums = [
-            jnp.sum(x[start : start + count])
+            lax.optimization_barrier(jnp.sum(x[start : start + count]))
             for start, count in zip(starts, self._layout.counts, strict=True)
         ]
         return jnp.concatenate([jnp.full(n, s) for n, s in zip(places, sums, strict=True)])
 
     def tree_sum(self, x: Array) -> Array:
         if self._kind == SCALAR:
-            return x
+            return lax.optimization_barrier(x)
         if self._kind == PER_ARRAY:
-            return jnp.sum(x[self._layout.starts])
+            return lax.optimization_barrier(jnp.sum(x[self._layout.starts]))
         elements = self._layout.elements
-        return jnp.sum(x if elements is None else jnp.where(elements, x, 0.0))
+        total = jnp.sum(x if elements is None else jnp.where(elements, x, 0.0))
+        return lax.optimization_barrier(total)
+
+    # These two are computed in ways that would see subnormal numbers.
+
+    def cbrt(self, x: Array) -> Array:
+        return jnp.cbrt(_flushed(x))
+
+    def power(self, x: Array, y: Array) -> Array:
+        return jnp.power(_flushed(x), _flushed(y))
 
     def __getattr__(self, name: str) -> Callable[..., Array]:
         return getattr(jnp, name)
 
 
-def _branch(layout: Layout, name: str, kind: str | None) -> Callable[[Array, Array], Array]:
+def _flushed(x: Any) -> Array:
+    return jnp.where(jnp.abs(x) < np.finfo(np.float32).tiny, x * 0.0, x)
+
+
+def _branch(layout: Layout, name: str, kind: str | None) -> Callable[[Array, Array, Array], Array]:
     if (name, kind) == _COPY:
-        return lambda registers, instruction: row(registers, instruction[1])
+        return lambda registers, table, i: row(registers, table[i, 1])
     function, ops = BY_NAME[name], _RowOps(layout, kind)
 
-    def branch(registers: Array, instruction: Array) -> Array:
-        operands = [row(registers, instruction[1 + i]) for i in range(function.arity)]
+    def branch(registers: Array, table: Array, i: Array) -> Array:
+        operands = [row(registers, table[i, 1 + k]) for k in range(function.arity)]
         return jnp.broadcast_to(function.compute(ops, *operands), (layout.size,))
 
     return branch
@@ -234,17 +251,24 @@ def start(layout: Layout, code: Code, weights: Array) -> Array:
     return registers.at[WEIGHTS_ROW].set(weights)
 
 
+def load(registers: Array, weights: Array, gradient: Array, rate: Array) -> Array:
+    """Set the inputs of a step: vectors `[P]`, and the value of the schedule."""
+    registers = registers.at[WEIGHTS_ROW].set(weights)
+    return registers.at[GRADIENT_ROW].set(gradient).at[RATE_ROW].set(rate)
+
+
 def execute(layout: Layout, code: Code, registers: Array) -> Array:
-    """Run the program once on a register file whose gradient and schedule are set.
+    """Run the program once on a register file whose inputs are loaded.
 
     Traceable; returns the register file with the update in row `code.update`
     and the new slots in theirs. The weights are not changed.
     """
     branches = [_branch(layout, name, kind) for name, kind in BRANCHES]
+    table = jnp.asarray(code.instructions)
 
     def instruct(i: Array, registers: Array) -> Array:
-        instruction = jnp.asarray(code.instructions)[i]
-        result = lax.switch(instruction[0], branches, registers, instruction)
-        return lax.dynamic_update_index_in_dim(registers, result, instruction[4], 0)
+        # The branches look their operands up themselves: one kernel less per instruction.
+        result = lax.switch(table[i, 0], branches, registers, table, i)
+        return lax.dynamic_update_index_in_dim(registers, result, table[i, 4], 0)
 
     return lax.fori_loop(0, code.length, instruct, registers)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import warnings
 
 import numpy as np
 
@@ -77,9 +78,12 @@ def from_text(text: str) -> Program:
             f"the text has {len(text)} characters; at most {MAX_CHARACTERS} are read"
         )
     try:
-        module = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's advice on text that is refused below
+            module = ast.parse(text)
     except SyntaxError as error:
-        raise ProgramError(f"line {error.lineno}: not Python syntax ({error.msg})") from None
+        line = f"line {error.lineno}: " if error.lineno else ""  # none for null characters
+        raise ProgramError(f"{line}not Python syntax ({error.msg})") from None
     except (RecursionError, MemoryError, ValueError) as error:
         raise ProgramError(
             f"not Python syntax ({type(error).__name__}: nested too deeply?)"

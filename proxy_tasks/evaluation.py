@@ -53,7 +53,7 @@ class Evaluator:
                 tasks[name] = self._describe(name, request["rung"], request["seeds"], code)
             except TaskError as error:
                 return {"error": str(error)}
-            except Exception as error:  # a user's task may raise anything
+            except (Exception, SystemExit) as error:  # a user's task may raise anything
                 kind = type(error).__name__
                 return {"error": f"the task '{name}' raised {kind}: {_first_line(error)}"}
         return {"tasks": tasks}
@@ -67,7 +67,7 @@ class Evaluator:
                 "its loss must be a finite number"
             )
         return {
-            "weights": trainer.layout.size,
+            "weights": sum(trainer.layout.counts),
             "steps": trainer.task.steps,
             "flops": trainer.task.flops(),
             "fingerprint": trainer.task.fingerprint(),
@@ -131,19 +131,21 @@ def answer(evaluator: Evaluator, request: dict[str, Any]) -> Answer:
     }
     try:
         return actions[request["action"]](request)
-    except MemoryError:
-        return {"outcome": OUT_OF_MEMORY, "losses": {}, "steps": 0}
     except Exception as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            return {"outcome": OUT_OF_MEMORY, "losses": {}, "steps": 0}
         return {
-            "outcome": FAILED,
+            "outcome": OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED,
             "losses": {},
             "steps": 0,
             "detail": f"{type(error).__name__}: {_first_line(error)}",
         }
 
 
-def _first_line(error: Exception) -> str:
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's, XLA's, or Python's inside a callback from XLA."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "MemoryError" in text
+
+
+def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines()
     return lines[0] if lines else "(no message)"

@@ -54,7 +54,9 @@ class _Progress(NamedTuple):
     """The state of the loop: what `lax.while_loop` carries."""
 
     step: Array
-    registers: Array
+    # Beside the register file: reading weights from it while it is written would copy it.
+    weights: Array
+    memory: Any
     status: Array
 
 
@@ -96,8 +98,9 @@ class Trainer:
         return self._replicates[seed]
 
     def untrained(self, code: Code, seed: int, split: str = "validation") -> float:
-        """The loss before the first step."""
-        return self.train(code, seed, marks=(0, 0), split=split).losses[0]
+        """The loss before the first step; NaN if it is not finite."""
+        losses = self.train(code, seed, marks=(0, 0), split=split).losses
+        return losses[0] if losses else float("nan")
 
     def train(
         self,
@@ -148,36 +151,59 @@ class Trainer:
     ) -> tuple[Array, Array, Array, Array]:
         def step(state: _Progress) -> _Progress:
             batch = tuple(array[indices[state.step]] for array in train)
-            loss, gradient = self._loss_and_gradient(state.registers[machine.WEIGHTS_ROW], batch)
-            registers = state.registers.at[machine.GRADIENT_ROW].set(gradient)
-            registers = registers.at[machine.RATE_ROW].set(rates[state.step])
-            registers = machine.execute(self.layout, code, registers)
-            update = machine.row(registers, code.update)
-            registers = registers.at[machine.WEIGHTS_ROW].add(-update)
+            loss, gradient = self._loss_and_gradient(state.weights, batch)
+            update, memory = self._update(
+                code, state.memory, state.weights, gradient, rates[state.step]
+            )
+            weights = state.weights - update
             check = (state.step + 1) % CHECK_EVERY == 0
-            healthy = lax.cond(check, lambda: _all_finite(registers, code), lambda: jnp.bool(True))
+            healthy = lax.cond(
+                check, lambda: self._all_finite(code, weights, memory), lambda: jnp.bool(True)
+            )
             status = jnp.where(loss > divergence, 2, 0)
             status = jnp.where(jnp.isfinite(loss) & healthy, status, 1)
-            return _Progress(state.step + 1, registers, status)
+            return _Progress(state.step + 1, weights, memory, status)
 
         def stage(carry: tuple[_Progress, Array, Array]) -> tuple[_Progress, Array, Array]:
             state, losses, mark = carry
             state = lax.while_loop(lambda s: (s.step < marks[mark]) & (s.status == 0), step, state)
-            loss = self._loss(state.registers[machine.WEIGHTS_ROW], evaluation)
-            sound = jnp.isfinite(loss) & _all_finite(state.registers, code)
+            loss = self._loss(state.weights, evaluation)
+            sound = jnp.isfinite(loss) & self._all_finite(code, state.weights, state.memory)
             status = jnp.where(sound, jnp.where(loss > hurdles[mark], 3, 0), 1)
             status = jnp.where(state.status == 0, status, state.status)
             reached = jnp.where((status == 0) | (status == 3), mark + 1, mark)
             return state._replace(status=status), losses.at[mark].set(loss), reached
 
-        registers = machine.start(self.layout, code, weights)
-        state = _Progress(jnp.int32(0), registers, jnp.int32(0))
+        memory = self._memory(code, weights)
+        state = _Progress(jnp.int32(0), weights, memory, jnp.int32(0))
         state, losses, reached = lax.while_loop(
             lambda carry: (carry[2] < len(marks)) & (carry[0].status == 0),
             stage,
             (state, jnp.zeros(len(marks)), jnp.int32(0)),
         )
         return state.status, state.step, losses, reached
+
+    # The optimizer: what benchmarks replace to compare the machine with compiled programs.
+
+    def _memory(self, code: Code, weights: Array) -> Any:
+        """What the optimizer carries from step to step."""
+        return machine.start(self.layout, code, weights)
+
+    def _update(
+        self, code: Code, memory: Any, weights: Array, gradient: Array, rate: Array
+    ) -> tuple[Array, Any]:
+        registers = machine.load(memory, weights, gradient, rate)
+        registers = machine.execute(self.layout, code, registers)
+        return machine.row(registers, code.update), registers
+
+    def _all_finite(self, code: Code, weights: Array, memory: Any) -> Array:
+        """Whether the weights and the live slots are finite."""
+
+        def look(i: Array, sound: Array) -> Array:
+            slot = machine.row(memory, machine.FIRST_SLOT_ROW + i)
+            return sound & self.layout.all_finite(slot)
+
+        return lax.fori_loop(0, code.slots, look, self.layout.all_finite(weights))
 
     def _params(self, vector: Array) -> Any:
         return jax.tree.unflatten(self._structure[0], self.layout.unflatten(vector))
@@ -193,11 +219,3 @@ class Trainer:
 def default_marks(task: Task) -> tuple[int, int]:
     """A quarter of the steps, and all of them."""
     return max(task.steps // 4, 1), task.steps
-
-
-def _all_finite(registers: Array, code: Code) -> Array:
-    """Whether the weights and the live slots are finite."""
-    row = jnp.arange(registers.shape[0])
-    slot = (row >= machine.FIRST_SLOT_ROW) & (row < machine.FIRST_SLOT_ROW + code.slots)
-    watched = slot | (row == machine.WEIGHTS_ROW)
-    return jnp.all(jnp.isfinite(registers) | ~watched[:, None])

@@ -27,38 +27,42 @@ from evolve.search.provenance import provenance
 from primitives.text import to_text
 from proxy_tasks.catalog import CATALOG, TaskError, resolve
 
-DEFAULT_BUDGET, DEFAULT_START = "30m", "adamw"
+DEFAULT_START = "adamw"
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Begin a run and go on until its budget is spent."""
     budget = parse_budget(arguments.budget)
     settings = _settings(arguments)
-    start = settings.get("start") or DEFAULT_START
-    config = Config.from_json({**settings, "start": to_text(load_program(start))})
+    config = Config.from_json(_with_program(settings))
     _check_names(config.tasks)
     workers = _workers(arguments.workers, config)
     folder = Path(arguments.out) if arguments.out else _free_folder()
-    facts = {"config": config.to_json(), "provenance": provenance(), "start": start}
+    facts = {
+        "config": config.to_json(),
+        "provenance": provenance(),
+        "start": settings["start"],
+        "budget": arguments.budget,
+    }
     with RunLog.create(folder, facts) as log:
         try:
-            _session(log, config, workers, arguments, budget)
+            _session(log, config, workers, arguments, [budget])
         except BadInput:
-            if log.meta("tasks") is None:  # nothing was searched: leave nothing behind
-                shutil.rmtree(folder)
+            if not log.select("SELECT 1 FROM programs WHERE outcome IS NOT NULL LIMIT 1"):
+                shutil.rmtree(folder)  # nothing was searched: leave nothing behind
             raise
 
 
 def resume(arguments: argparse.Namespace) -> None:
     """Go on with a run."""
-    budget = parse_budget(arguments.budget) if arguments.budget else None
+    added = [] if arguments.budget is None else [parse_budget(arguments.budget)]
     with RunLog.open(Path(arguments.run), write=True) as log:
         config = Config.from_json(log.meta("config"))
         if arguments.config:
             _check_agreement(config, arguments.config)
-        if budget is None and not log.events("budget"):
-            budget = parse_budget(DEFAULT_BUDGET)  # it died before its budget was stored
-        _session(log, config, _workers(arguments.workers, config), arguments, budget)
+        if not log.events("budget"):  # it ended before its search began
+            added.insert(0, parse_budget(log.meta("budget")))
+        _session(log, config, _workers(arguments.workers, config), arguments, added)
 
 
 def _session(
@@ -66,7 +70,7 @@ def _session(
     config: Config,
     workers: int,
     arguments: argparse.Namespace,
-    budget: Budget | None,
+    budgets: list[Budget],
 ) -> None:
     console = Console(stderr=False)
     if not arguments.quiet:
@@ -77,7 +81,7 @@ def _session(
         Progress(console, arguments.quiet) as progress,
     ):
         driver = Driver(log, pool, progress)
-        if budget is not None:
+        for budget in budgets:
             driver.add_budget(budget)
         driver.run()
     remember_seconds(log)
@@ -93,14 +97,20 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["tasks"] = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     if arguments.start is not None:
         settings["start"] = arguments.start
+    settings.setdefault("start", DEFAULT_START)
+    return settings
+
+
+def _with_program(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the text of the start program in the place of its name."""
+    start = settings.get("start")
+    if isinstance(start, str):  # anything else is refused by the configuration
+        return {**settings, "start": to_text(load_program(start))}
     return settings
 
 
 def _check_agreement(config: Config, path: str) -> None:
-    settings = read_config(Path(path))
-    if "start" in settings:
-        settings["start"] = to_text(load_program(settings["start"]))
-    difference = config.difference(settings)
+    difference = config.difference(_with_program(read_config(Path(path))))
     if difference:
         raise BadInput(
             f"'{path}' does not agree with the run's configuration "

@@ -88,16 +88,17 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
         value = f"fitness {champion['fitness']:+.4f}"
         _out(console, f"champion   #{champion['id']}: {_losses(champion)}, {value}")
     if s["heldout"] is not None:
-        _out(console, "held out   " + _verdict(s["heldout"]["comparison"], champion == baseline))
+        same = champion["id"] == baseline["id"]
+        _out(console, "held out   " + _verdict(s["heldout"]["comparison"], same))
     _out(console, "")
     _out(console, champion["live_program"])
 
 
 def _verdict(comparison: dict[str, Any] | None, same: bool) -> str:
-    if comparison is None or comparison["error"] is None:
-        return "no comparison: a training on fresh seeds failed, or there was one seed only"
-    if comparison["mean"] == 0.0 and comparison["wins"] == 0:
+    if same:
         return "the champion is the tuned start program itself; nothing better was found"
+    if comparison is None or comparison["error"] is None:
+        return "no comparison: a training on fresh seeds failed"
     mean, error, pairs = comparison["mean"], comparison["error"], comparison["pairs"]
     word = (
         "better than" if mean > 2 * error else "worse than" if mean < -2 * error else "level with"
@@ -147,7 +148,8 @@ def _print_program(log: RunLog, number: int, as_json: bool, console: Console) ->
     record = log.record(number)
     if record is None:
         ((count,),) = log.select("SELECT count(*) FROM programs")
-        raise BadInput(f"there is no program {number}; this run has 0 to {count - 1}")
+        known = f"0 to {count - 1}" if count else "none yet"
+        raise BadInput(f"there is no program {number}; this run has {known}")
     if as_json:
         print(json.dumps({**vars(record), "ancestry": _ancestry(log, record)}, indent=2))
         return

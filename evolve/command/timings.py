@@ -47,7 +47,7 @@ def remember_seconds(log: RunLog) -> None:
         known.setdefault(_key(), {})[f"{name}@x1"] = seconds
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(known, indent=2))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ def parse_budget(text: str) -> Budget:
         BadInput: if it is something else, or not more than nothing.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
-    if match is None or match[2] not in _UNITS or float(match[1]) == 0:
+    known = match is not None and match[2] in _UNITS
+    if match is None or not known or not 0 < float(match[1]) < math.inf:
         raise BadInput(
             f"the budget '{text}' is not understood; "
             "write a time like 90s, 30m or 2h, or a count like 20000evals or 300000programs"

@@ -11,6 +11,7 @@ from typing import Any
 from evolve.errors import BadInput, nearest
 
 RESTARTS = ("alternate", "start", "best")
+_NOT_FINITE = (float("inf"), float("-inf"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,9 @@ class Config:
     restart: str = "alternate"
     replicates: int = 2
     hurdle_slack: tuple[float, float] = (0.05, 0.01)
-    tuning_evaluations: int = 200
+    tuning_evaluations: int = 600
     tuning_population: int = 20
-    tuning_tournament: int = 3
+    tuning_tournament: int = 8
     max_statements: int = 0
     look_ahead: int = 16
     time_limit: float = 60.0
@@ -66,6 +67,9 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("seed", "tuning_evaluations", "max_statements"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        # With one statement, `update = sign(g)` would have no valid child.
+        fits = self.max_statements != 1
+        _require(fits, "max_statements", self.max_statements, "0 (no limit), or 2 or more")
         _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
         _require(self.restart in RESTARTS, "restart", self.restart, "one of " + ", ".join(RESTARTS))
         _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
@@ -121,7 +125,7 @@ def _typed(key: str, value: Any, default: Any) -> Any:
         return tuple(_typed(key, item, default[0]) for item in value)
     if isinstance(default, float) and type(value) is int:
         return float(value)
-    if type(value) is not type(default):
+    if type(value) is not type(default) or value in _NOT_FINITE or value != value:
         raise BadInput(
             f"the setting '{key}' is {value!r}; it must be a {_type_name(default)} like {default!r}"
         )

@@ -224,11 +224,12 @@ class Driver:
                 self.log.set_meta("tasks", self.pool.tasks)
             known = self.pool.tasks
         for name, facts in self.pool.tasks.items():
-            if facts["fingerprint"] != known[name]["fingerprint"]:
-                raise BadInput(
-                    f"the data of task '{name}' has the fingerprint {facts['fingerprint']}, "
-                    f"but the run began with {known[name]['fingerprint']}; start a new run"
-                )
+            for fact in ("fingerprint", "weights", "steps"):
+                if facts[fact] != known[name][fact]:
+                    raise BadInput(
+                        f"the task '{name}' has changed: its {fact} is {facts[fact]}, "
+                        f"but the run began with {known[name][fact]}; start a new run"
+                    )
         return {name: facts["untrained"] for name, facts in known.items()}
 
     def _open_session(self) -> tuple[float, int]:

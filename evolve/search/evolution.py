@@ -23,7 +23,7 @@ from evolve.errors import BadInput
 from evolve.search.config import Config
 from evolve.search.fitness import Losses, Marks, final_losses, hurdles, learns, score
 from evolve.search.log import Record
-from evolve.search.mutation import Mutant, child_rng, mutate, mutate_constant
+from evolve.search.mutation import Mutant, child_rng, mutate, mutate_constants
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
@@ -93,7 +93,7 @@ class Evolution:
         parent = self._tournament(rng, size)
         program = self.program(parent)
         if tuning:
-            return parent, mutate_constant(program, rng)
+            return parent, mutate_constants(program, rng)
         return parent, mutate(program, rng, self.config.max_statements)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
@@ -184,8 +184,8 @@ class Evolution:
             assert answer is not None
             marks, outcome = answer["losses"], answer["outcome"]
             record = replace(record, losses=marks, steps=answer["steps"])
-        if record.number == START:
-            self._check_start(outcome, marks)
+        if record.number == START and answer is not None:
+            self._check_start(answer)
         record = replace(record, outcome=outcome, fitness=self._score(outcome, marks))
         self._note_commit(record, marks)
         return record
@@ -199,10 +199,15 @@ class Evolution:
         losses = final_losses(marks)
         return score(losses, final_losses(baseline), self.untrained)
 
-    def _check_start(self, outcome: str, marks: Marks) -> None:
-        losses = final_losses(marks)
+    def _check_start(self, answer: dict[str, Any]) -> None:
+        outcome, losses = answer["outcome"], final_losses(answer["losses"])
         if outcome == FINISHED and learns(losses, self.untrained):
             return
+        if "detail" in answer:
+            raise BadInput(
+                f"the start program cannot be trained ({outcome}: {answer['detail']}); "
+                "check the tasks, or give another --start"
+            )
         detail = "; ".join(
             f"{task}: untrained {self.untrained[task][0]:.4g}, trained {values[0]:.4g}"
             for task, values in losses.items()
@@ -259,9 +264,13 @@ class Evolution:
                 self._programs.pop(gone, None)
 
     def _compare_with_best(self, number: int) -> None:
+        if self.round == TUNING and not learns(
+            final_losses(self.results[number].marks), self.untrained
+        ):
+            return  # better on average, but nothing to measure progress by on some task
         champion = self.baseline if self.round == TUNING or self.best is None else self.best
         if self._rank(number) > self._rank(champion):
-            self._improved = number
+            self._improved = len(self.results)
             if self.round == TUNING:
                 self.baseline = number
             else:

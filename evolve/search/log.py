@@ -16,12 +16,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolve.errors import BadInput, RunBusy
+from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
 FORMAT = 1
@@ -140,19 +140,20 @@ class RunLog:
                 f"'{folder}' is no run folder (it has no {FILE}); 'evolve run' makes one"
             )
         lock = _lock(folder) if write else None
-        try:
-            mode = "rw" if write else "ro"
-            uri = f"{path.resolve().as_uri()}?mode={mode}"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-            _check(folder, connection)
-            if write:
-                _configure(connection)
-        except sqlite3.DatabaseError as error:
-            _unlock(lock)
-            raise BadInput(f"the log of '{folder}' is damaged ({error}); restore a copy") from None
-        except BadInput:
-            _unlock(lock)
-            raise
+        uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
+        with ExitStack() as failed:
+            failed.callback(_unlock, lock)
+            try:
+                connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+                failed.callback(connection.close)
+                if not write:  # a reader sees one moment of the run, however long it reads
+                    connection.execute("BEGIN")
+                _check(folder, connection)
+                if write:
+                    _configure(connection)
+            except sqlite3.DatabaseError as error:
+                raise _explained(folder, error) from None
+            failed.pop_all()
         return RunLog(folder, connection, lock)
 
     def close(self) -> None:
@@ -164,8 +165,10 @@ class RunLog:
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _explained(self.folder, error) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -302,8 +305,19 @@ def _check(folder: Path, connection: sqlite3.Connection) -> None:
     connection.execute("SELECT count(*) FROM meta").fetchone()
 
 
+def _explained(folder: Path, error: sqlite3.DatabaseError) -> EvolveError:
+    """Damage is told apart from a full disk and other trouble with the file."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return BadInput(f"the log of '{folder}' is damaged ({error}); restore a copy")
+    return EvolveError(f"the log of '{folder}' cannot be used ({error}); check disk and rights")
+
+
 def _lock(folder: Path) -> int:
-    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise BadInput(f"'{folder}' cannot be written ({error.strerror}); check rights") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

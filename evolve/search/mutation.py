@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from primitives.abstract import Analysis, analyse
-from primitives.functions import BY_NAME, FUNCTIONS, SCALAR
+from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, Function
 from primitives.program import Argument, Program, ProgramError, Statement, constant
 from primitives.text import statement_text
 
@@ -37,8 +37,6 @@ class Mutant(NamedTuple):
 
 
 _Edit = tuple[Program, str]
-#: How many argument tuples are drawn before another function is.
-_ARGUMENT_TRIES = 16
 
 
 def child_rng(seed: int, number: int) -> random.Random:
@@ -57,8 +55,13 @@ def mutate(parent: Program, rng: random.Random, max_statements: int = 0) -> Muta
     return _first_valid(parent, rng, lambda: edits[rng.randrange(len(edits))](parent, rng))
 
 
-def mutate_constant(parent: Program, rng: random.Random) -> Mutant:
-    """A child of `parent` with one constant multiplied by 2^a.
+def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
+    """A child of `parent` with one or more constants multiplied by 2^a, a from N(0, 1).
+
+    How many is geometric: another one with probability 1/2. Constants depend on
+    each other (a smaller second beta wants a larger step), so one at a time
+    finds the good ones late: with 600 evaluations AdamW on `text_transformer`
+    came to 2.37-2.40 so, and to 2.27-2.29 this way.
 
     Raises:
         ProgramError: if the parent has no constant.
@@ -71,9 +74,23 @@ def mutate_constant(parent: Program, rng: random.Random) -> Mutant:
     ]
     if not places:
         raise ProgramError("the program has no constant to tune")
-    return _first_valid(
-        parent, rng, lambda: _replace_argument(parent, *places[rng.randrange(len(places))], rng)
-    )
+    return _first_valid(parent, rng, lambda: _change_constants(parent, places, rng))
+
+
+def _change_constants(
+    parent: Program, places: list[tuple[int, int]], rng: random.Random
+) -> _Edit | None:
+    count = 1
+    while count < len(places) and rng.random() < 0.5:
+        count += 1
+    program, words = parent, []
+    for place in sorted(rng.sample(places, count)):
+        edited = _replace_argument(program, *place, rng)
+        if edited is None:
+            return None
+        program = edited[0]
+        words.append(edited[1])
+    return program, "; ".join(words)
 
 
 def _first_valid(parent: Program, rng: random.Random, edit: Callable[[], _Edit | None]) -> Mutant:
@@ -91,24 +108,16 @@ def _first_valid(parent: Program, rng: random.Random, edit: Callable[[], _Edit |
         rejected += 1
 
 
-def insert(parent: Program, rng: random.Random) -> _Edit | None:
+def insert(parent: Program, rng: random.Random) -> _Edit:
     """Insert a random statement at a random place."""
     place = rng.randrange(len(parent.statements) + 1)
     kinds = kinds_before(parent, place)
     function = FUNCTIONS[rng.randrange(len(FUNCTIONS))]
-    names = list(kinds)
-    for _ in range(_ARGUMENT_TRIES):
-        arguments = tuple([_draw_argument(names, rng) for _ in range(function.arity)])
-        kind = function.signatures.get(tuple([_kind(kinds, a) for a in arguments]))
-        if kind is None:
-            continue
-        targets = [_fresh_name(parent), *(name for name in names if kinds[name] == kind)]
-        statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
-        statements = (*parent.statements[:place], statement, *parent.statements[place:])
-        return parent.with_statements(
-            statements
-        ), f"insert {place + 1}: {statement_text(statement)}"
-    return None
+    arguments, kind = _draw_arguments(function, kinds, rng)
+    targets = [_fresh_name(parent), *(name for name in kinds if kinds[name] == kind)]
+    statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
+    statements = (*parent.statements[:place], statement, *parent.statements[place:])
+    return parent.with_statements(statements), f"insert {place + 1}: {statement_text(statement)}"
 
 
 def delete(parent: Program, rng: random.Random) -> _Edit | None:
@@ -165,6 +174,21 @@ def kinds_before(program: Program, place: int) -> dict[str, str]:
 
 def _kind(kinds: dict[str, str], argument: Argument) -> str:
     return kinds[argument] if isinstance(argument, str) else SCALAR
+
+
+def _draw_arguments(
+    function: Function, kinds: dict[str, str], rng: random.Random
+) -> tuple[tuple[Argument, ...], str]:
+    """Arguments of kinds the function takes, all equally likely; and the kind that results.
+
+    Every function takes scalars, which constants are, so this ends.
+    """
+    names = list(kinds)
+    while True:
+        arguments = tuple([_draw_argument(names, rng) for _ in range(function.arity)])
+        kind = function.signatures.get(tuple([_kind(kinds, a) for a in arguments]))
+        if kind is not None:
+            return arguments, kind
 
 
 def _draw_argument(names: list[str], rng: random.Random) -> Argument:

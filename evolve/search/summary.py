@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from evolve.search import judge
 from evolve.search.driver import training_steps
 from evolve.search.evolution import START, TUNING
-from evolve.search.fitness import Losses
+from evolve.search.fitness import Losses, final_losses, learns
 from evolve.search.log import Record, RunLog
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
@@ -61,24 +62,30 @@ def _counts(log: RunLog) -> dict[str, Any]:
         "generated": generated,
         "evaluated": evaluated,
         "invalid": int(invalid),
-        "rounds": rounds,
+        "rounds": rounds or 0,
         "cache_hit_rate": hits / generated if generated else None,
         "redundant_share": redundant,
     }
 
 
 def baseline_number(log: RunLog) -> int | None:
-    """The tuned start program: the best of round 0."""
-    return _first_number(
-        log,
-        f"round = {TUNING} AND source IS NULL AND outcome = '{FINISHED}' "
-        "ORDER BY fitness DESC, number",
+    """The tuned start program: the best of round 0 that learns every task."""
+    untrained = _untrained(log)
+    rows = log.select(
+        f"SELECT number, losses FROM programs WHERE round = {TUNING} AND source IS NULL "
+        f"AND outcome = '{FINISHED}' ORDER BY fitness DESC, number"
     )
+    learnt = (n for n, marks in rows if learns(final_losses(json.loads(marks)), untrained))
+    return next(learnt, None)
 
 
 def best_number(log: RunLog) -> int | None:
     """The fittest program of the search; None if none is better than the baseline."""
-    return _first_number(log, f"{_CANDIDATES} AND fitness > 0 ORDER BY fitness DESC, number")
+    rows = log.select(
+        f"SELECT number FROM programs WHERE {_CANDIDATES} AND fitness > 0 "
+        "ORDER BY fitness DESC, number LIMIT 1"
+    )
+    return rows[0][0] if rows else None
 
 
 def champion_number(log: RunLog) -> int | None:
@@ -90,9 +97,8 @@ def champion_number(log: RunLog) -> int | None:
     return baseline_number(log) if best is None else best
 
 
-def _first_number(log: RunLog, condition: str) -> int | None:
-    rows = log.select(f"SELECT number FROM programs WHERE {condition} LIMIT 1")
-    return rows[0][0] if rows else None
+def _untrained(log: RunLog) -> Losses:
+    return {name: task["untrained"] for name, task in (log.meta("tasks") or {}).items()}
 
 
 def _baseline(log: RunLog) -> dict[str, Any] | None:
@@ -133,9 +139,7 @@ def _entry(record: Record) -> dict[str, Any]:
 
 
 def _final(record: Record) -> dict[str, list[float]] | None:
-    if record.losses is None:
-        return None
-    return {task: [seed[-1] for seed in seeds if seed] for task, seeds in record.losses.items()}
+    return None if record.losses is None else final_losses(record.losses)
 
 
 def hall_of_fame(log: RunLog) -> list[dict[str, Any]]:
@@ -172,9 +176,8 @@ def _heldout(log: RunLog) -> dict[str, Any] | None:
         return None
     programs, _, facts = finished[-1]
     losses = log.judgements(programs, judge.HELDOUT)
-    untrained: Losses = {name: task["untrained"] for name, task in log.meta("tasks").items()}
     baseline, champion = losses[facts["baseline"]], losses[facts["champion"]]
-    comparison = judge.compare(champion, baseline, untrained)
+    comparison = judge.compare(champion, baseline, _untrained(log))
     return {
         "baseline": baseline,
         "champion": champion,

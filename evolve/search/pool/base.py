@@ -107,7 +107,8 @@ class Pool(ABC):
 
     def __enter__(self) -> Pool:
         try:
-            self._seats = [self._seat() for _ in range(self.size)]
+            for _ in range(self.size):  # one by one, so that `close` finds those started
+                self._seats.append(self._seat())
             while not all(seat.ready for seat in self._seats):
                 self._turn(1.0)
         except BaseException:

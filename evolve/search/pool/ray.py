@@ -103,14 +103,19 @@ class RayPool(Pool):
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE,
             }
+        terminated = False
         try:
             ray.init(**options)
+        except SystemExit:  # Ray's handler of SIGTERM, which is in place by now
+            terminated = True
         except ConnectionError as error:
             raise BadInput(
                 f"no Ray cluster answers at '{address}' ({_line(error)}); check --address"
             ) from None
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray puts its own in their place
+        if terminated:
+            signal.raise_signal(signal.SIGTERM)
 
     def _new_worker(self) -> Worker:
         return ActorWorker(self.setup)

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from evolve.search.pool.base import Died, Pool, Setup, Worker
@@ -33,13 +34,14 @@ class ChildProcess:
         self._requests = self._process.stdin
         self.answers = self._process.stdout
         self._received = b""
+        self._died_before = False
 
     def send(self, request: dict[str, Any]) -> None:
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
         except BrokenPipeError:
-            pass  # `receive` finds the end of the pipe and says how the process died
+            self._died_before = True  # `receive` finds the end of the pipe
 
     def receive(self) -> dict[str, Any] | Died | None:
         while b"\n" not in self._received:
@@ -56,12 +58,14 @@ class ChildProcess:
     def _died(self) -> Died:
         code = self._process.wait()
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-        return Died(f"the worker process ended with {how}")
+        detail = f"the worker process ended with {how}"
+        return Died(detail, infrastructure=self._died_before)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._requests.close()
+        with suppress(BrokenPipeError):  # a request that was never read
+            self._requests.close()
         self.answers.close()
 
 

@@ -1,25 +1,38 @@
 """A worker process: `python -m evolve.search.pool.worker` reads requests, writes answers.
 
-One JSON object a line, on standard input and output. Whatever the tasks print
-goes to standard error, so that it cannot be taken for an answer.
+One JSON object a line, on standard input and output. What the tasks print goes
+to standard error, so that it cannot be taken for an answer, and what they read
+from standard input is nothing. The process ends when its input does: that is
+when the driver has gone, even if it was killed and a task hangs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
+import threading
+from queue import SimpleQueue
+from typing import Any, TextIO
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers, lines = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    requests: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    threading.Thread(target=_read, args=(lines, requests), daemon=True).start()
     from proxy_tasks.evaluation import Evaluator, answer
 
     evaluator = Evaluator()
-    for line in sys.stdin:
-        print(json.dumps(answer(evaluator, json.loads(line))), file=answers, flush=True)
+    while True:
+        print(json.dumps(answer(evaluator, requests.get())), file=answers, flush=True)
+
+
+def _read(lines: TextIO, requests: SimpleQueue[dict[str, Any]]) -> None:
+    for line in lines:
+        requests.put(json.loads(line))
+    os._exit(0)
 
 
 if __name__ == "__main__":
