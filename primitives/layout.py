@@ -11,7 +11,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-
 #: Rows of a register file begin at multiples of this many numbers, 64 bytes.
 ALIGNMENT = 16
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from primitives.program import Program, ProgramError
 from primitives.text import from_text
@@ -335,7 +335,7 @@ def entry(name: str) -> Entry:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(text: str) -> Program:
     return from_text(text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -120,6 +120,16 @@ class Fold:
         fold.rows = list(rows)
         fold.evolution.restore(rows)
         return fold
+
+
+def states(fold: Fold, evaluations: int = 60) -> Iterator[tuple[Evolution, Record | None]]:
+    """The state before each step, with the record that the step proposed, if it did."""
+    while True:
+        before = Fold.restored(fold.evolution.config, fold.rows).evolution
+        count = len(fold.rows)
+        if not fold.step(evaluations):
+            return
+        yield before, fold.rows[count] if len(fold.rows) > count else None
 
 
 class FakePool:

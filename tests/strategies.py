@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from random import Random
 
 import jax
@@ -236,8 +236,8 @@ def values(mode: str, size: int, seed: int) -> np.ndarray:
     scales = np.copysign(10 ** random.uniform(-38, 38, size), normal)
     special = random.choice(SPECIAL, size)
     mixed = np.choose(random.integers(0, 4, size), [normal, scales, special, normal])
-    sets = dict(normal=normal, scales=scales, special=special, mixed=mixed)
-    sets |= dict(zero=np.zeros(size), equal=np.full(size, normal[:1].sum()))
+    sets = {"normal": normal, "scales": scales, "special": special, "mixed": mixed}
+    sets |= {"zero": np.zeros(size), "equal": np.full(size, normal[:1].sum())}
     return sets[mode].astype(np.float32)
 
 
@@ -330,7 +330,7 @@ class Machine:
         return np.array(machine.start(self.layout, code, self.flatten(weights)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def compiled(layout: Layout) -> Machine:
     """The machine of a layout; it compiles once per capacity."""
     return Machine(layout)

@@ -366,11 +366,10 @@ def test_running_whole_steps_equals_running_instructions_one_by_one(program, lay
 
 
 # Continuous, with slopes of order 1 on numbers of order 1, and no poles.
-_TAME = (
-    "add subtract multiply maximum minimum abs cos sin arctan tanh arcsinh square cube negative "
-    "interp norm global_norm dot clip log1p"
-).split()
-TAME = [f for f in FUNCTIONS if f.name in _TAME]
+_WILD = {"divide", "reciprocal", "log", "log10", "log2", "power", "cbrt", "sqrt", "tan", "sign"}
+_WILD |= {"arcsin", "arccos", "arccosh", "arctanh", "exp", "exp2", "exp10", "expm1"}
+_WILD |= {"sinh", "cosh", "cosine_similarity"}
+TAME = [f for f in FUNCTIONS if f.name not in _WILD]
 
 
 @settings(max_examples=examples(60, 3000), deadline=None)
@@ -480,6 +479,18 @@ def test_layouts_give_back_what_they_flatten(layout):
         assert x.shape == y.shape
     elements = layout.elements
     assert elements is None or elements.sum() == sum(layout.counts)
+
+
+def test_only_elements_must_be_finite():
+    layout = Layout(((3,), (0,), (2,)))
+    vector = np.full(layout.size, np.nan, np.float32)
+    vector[layout.elements] = 1
+    assert layout.all_finite(vector)
+    for place in np.flatnonzero(layout.elements):
+        for bad in (np.nan, np.inf, -np.inf):
+            spoiled = vector.copy()
+            spoiled[place] = bad
+            assert not layout.all_finite(spoiled)
 
 
 def test_a_tree_without_arrays_is_refused():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable
+from itertools import combinations
 from random import Random
 
 import pytest
 
 from evolve.search import mutation
-from evolve.search.mutation import child_rng, kinds_before, mutate, mutate_constant
+from evolve.search.mutation import child_rng, kinds_before, mutate, mutate_constants
 from primitives.abstract import analyse
 from primitives.functions import BY_NAME, FUNCTIONS, KINDS, PER_ARRAY, SCALAR, TREE
 from primitives.program import Program, ProgramError, Statement
@@ -180,7 +181,7 @@ def test_new_constants_are_standard_normal() -> None:
 def test_constants_are_multiplied_by_two_to_a_standard_normal() -> None:
     exponents = []
     for seed in range(4000):
-        (statement,) = mutate_constant(SCALED, Random(seed)).program.statements
+        (statement,) = mutate_constants(SCALED, Random(seed)).program.statements
         factor = float(statement.arguments[1]) / 0.5
         assert factor > 0  # the sign never changes
         exponents.append(math.log2(factor))
@@ -190,38 +191,49 @@ def test_constants_are_multiplied_by_two_to_a_standard_normal() -> None:
     assert abs(variance - 1) < 5 * math.sqrt(2 / len(exponents))
 
 
-def test_mutate_constant_touches_one_constant_and_nothing_else() -> None:
+def test_mutate_constants_touches_constants_and_nothing_else() -> None:
     def shape(program: Program) -> list[tuple]:
         return [
             (s.target, s.function, *(a if isinstance(a, str) else "#" for a in s.arguments))
             for s in program.statements
         ]
 
-    def draw(rng: Random) -> int:
-        child = mutate_constant(ADAMW, rng).program
+    def draw(rng: Random) -> tuple[int, ...]:
+        child = mutate_constants(ADAMW, rng).program
         assert shape(child) == shape(ADAMW)
         pairs = zip(ADAMW.statements, child.statements, strict=True)
-        (changed,) = [i for i, (one, other) in enumerate(pairs) if one != other]
-        return changed
+        return tuple(i for i, (one, other) in enumerate(pairs) if one != other)
 
-    with_constants = {
+    with_constants = [
         i
         for i, s in enumerate(ADAMW.statements)
         if any(not isinstance(a, str) for a in s.arguments)
+    ]
+    subsets = {
+        subset
+        for count in range(1, len(with_constants) + 1)
+        for subset in combinations(with_constants, count)
     }
-    is_eventually(draw, with_constants, with_constants, 300)
+    is_eventually(draw, subsets, subsets, 600)
+
+
+def test_how_many_constants_change_is_geometric() -> None:
+    draws = [mutate_constants(ADAMW, Random(seed)).mutation for seed in range(2000)]
+    counts = Counter(len(mutation.split("; ")) for mutation in draws)
+    assert 0.45 < counts[1] / len(draws) < 0.55
+    assert 0.2 < counts[2] / len(draws) < 0.3
 
 
 def test_a_constant_that_would_overflow_is_drawn_again() -> None:
     text = "def train(w, g, lr):\n    update = g * 3e38\n    return update\n"
-    mutants = [mutate_constant(from_text(text), Random(seed)) for seed in range(50)]
+    mutants = [mutate_constants(from_text(text), Random(seed)) for seed in range(50)]
     assert all(math.isfinite(float(m.program.statements[0].arguments[1])) for m in mutants)
     assert sum(m.rejected for m in mutants) > 10
 
 
-def test_mutate_constant_needs_a_constant() -> None:
+def test_mutate_constants_needs_a_constant() -> None:
     with pytest.raises(ProgramError, match="the program has no constant to tune"):
-        mutate_constant(SIGN, Random(0))
+        mutate_constants(SIGN, Random(0))
 
 
 def test_the_three_mutations_are_drawn_a_third_each(monkeypatch: pytest.MonkeyPatch) -> None:

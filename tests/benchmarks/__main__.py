@@ -1,0 +1,38 @@
+"""`make bench`: one JSON object a line. Run it on a machine that does nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from evolve.search.pool.environment import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # before JAX is imported: one thread, as in a worker
+
+from tests.benchmarks import machine_bench, search_bench
+
+FIGURES = {
+    figure.__name__: figure
+    for figure in (
+        machine_bench.machine_over_fused,
+        machine_bench.compile_each_over_machine,
+        machine_bench.compile_seconds,
+        machine_bench.step_flops_share,
+        search_bench.propose_per_second,
+        search_bench.workers_2_over_1,
+        search_bench.search_run,
+        search_bench.worker_memory,
+    )
+}
+
+
+def main(names: list[str]) -> None:
+    """Measure the figures named, or all."""
+    for name in names or FIGURES:
+        if name not in FIGURES:
+            sys.exit(f"there is no figure '{name}'; the figures are {', '.join(FIGURES)}")
+        FIGURES[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,152 @@
+"""The register machine against programs compiled by hand into the same training loop."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from primitives import machine
+from primitives.abstract import analyse
+from primitives.machine import Code
+from primitives.zoo import zoo
+from proxy_tasks.catalog import CATALOG
+from proxy_tasks.training import Trainer
+from tests.benchmarks.measure import interleaved, report, seconds
+
+TASKS = ("digits_mlp", "text_transformer")
+REPEATS = 60
+
+
+class AdamW(Trainer):
+    """Program 3 of the paper written into the loop, with its own state arrays."""
+
+    def _memory(self, code: Code, weights: Array) -> Any:
+        return jnp.zeros_like(weights), jnp.zeros_like(weights)
+
+    def _update(
+        self, code: Code, memory: Any, weights: Array, gradient: Array, rate: Array
+    ) -> tuple[Array, Any]:
+        m, v = memory
+        m = (1 - 0.9) * gradient + 0.9 * m
+        v = (1 - 0.999) * gradient * gradient + 0.999 * v
+        direction = m / (jnp.sqrt(jnp.abs(v)) + 1e-8)
+        return (direction + weights * 0.01) * (rate * 0.001), (m, v)
+
+    def _all_finite(self, code: Code, weights: Array, memory: Any) -> Array:
+        finite = [self.layout.all_finite(x) for x in (weights, *memory)]
+        return jnp.all(jnp.stack(finite))
+
+
+class Lion(AdamW):
+    """Program 1 of the paper written into the loop."""
+
+    def _memory(self, code: Code, weights: Array) -> Any:
+        return (jnp.zeros_like(weights),)
+
+    def _update(
+        self, code: Code, memory: Any, weights: Array, gradient: Array, rate: Array
+    ) -> tuple[Array, Any]:
+        (m,) = memory
+        direction = jnp.sign((1 - 0.9) * gradient + 0.9 * m)
+        m = (1 - 0.99) * gradient + 0.99 * m
+        return (direction + weights * 0.01) * (rate * 0.001), (m,)
+
+
+BY_HAND = {"adamw": AdamW, "lion": Lion}
+
+
+def machine_over_fused() -> None:
+    """Time per training step, the machine over the compiled program."""
+    for task, name in product(TASKS, BY_HAND):
+        code = machine.assemble(analyse(zoo(name)))
+        steps = CATALOG[task].steps
+        actions = [
+            partial(trainer.train, code, 0, marks=(steps, steps))
+            for trainer in (Trainer(CATALOG[task]), BY_HAND[name](CATALOG[task]))
+        ]
+        for action in actions:
+            action()
+        times = interleaved(*actions, REPEATS)
+        report(
+            "machine_over_fused",
+            [a / b for a, b in zip(*times, strict=True)],
+            task=task,
+            program=name,
+            machine_microseconds=float(np.median(times[0]) / steps * 1e6),
+            fused_microseconds=float(np.median(times[1]) / steps * 1e6),
+        )
+
+
+def _compile_and_run(task: str, code: Code) -> None:
+    AdamW(CATALOG[task]).train(code, 0)
+
+
+def compile_each_over_machine() -> None:
+    """Time per candidate: compiling it into the loop and running it, over running the machine."""
+    for task in TASKS:
+        code = machine.assemble(analyse(zoo("adamw")))
+        actions = (
+            partial(_compile_and_run, task, code),
+            partial(Trainer(CATALOG[task]).train, code, 0),
+        )
+        for action in actions:
+            action()  # imports, data, and the machine's compilation
+        times = interleaved(*actions, 8)
+        report(
+            "compile_each_over_machine",
+            [a / b for a, b in zip(*times, strict=True)],
+            task=task,
+            compiled_seconds=float(np.median(times[0])),
+            machine_seconds=float(np.median(times[1])),
+        )
+
+
+def compile_seconds() -> None:
+    """Seconds to compile the machine into a task's loop: paid once per worker and task."""
+    code = machine.assemble(analyse(zoo("adamw")))
+    for task in TASKS:
+        compile_machine = partial(Trainer(CATALOG[task]).train, code, 0, marks=(0, 0))
+        report("machine_compile_seconds", [seconds(compile_machine)], task=task)
+
+
+def step_flops_share() -> None:
+    """Work of the transformer's gradient per second, over a large float32 matrix product's."""
+    task = CATALOG["text_transformer"]
+    trainer = Trainer(task)
+    size, steps = 2048, 200
+    left = jnp.ones((size, size), jnp.float32)
+    square = jax.jit(lambda a: a @ a)
+    replicate = trainer.replicate(0)
+    (windows,) = (jnp.asarray(x) for x in task.splits().train)
+
+    @jax.jit
+    def gradients(weights: Array, windows: Array, indices: Array) -> Array:
+        def step(i: Array, w: Array) -> Array:
+            return w - 0.01 * trainer._loss_and_gradient(w, (windows[indices[i]],))[1]
+
+        return lax.fori_loop(0, steps, step, weights)
+
+    def train() -> None:
+        gradients(replicate.weights, windows, replicate.indices).block_until_ready()
+
+    def multiply() -> None:
+        square(left).block_until_ready()
+
+    train()
+    multiply()
+    times = interleaved(train, multiply, 20)
+    peak = [2.0 * size**3 / t for t in times[1]]
+    work = [(task.flops() or 0.0) / task.steps * steps / t for t in times[0]]
+    report(
+        "step_flops_share",
+        [a / b for a, b in zip(work, peak, strict=True)],
+        gigaflops=float(np.median(work) / 1e9),
+        peak_gigaflops=float(np.median(peak) / 1e9),
+        milliseconds=float(np.median(times[0]) / steps * 1e3),
+    )

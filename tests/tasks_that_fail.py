@@ -1,0 +1,151 @@
+"""Tasks that go wrong: some at the start, and one on the programs that ask for it.
+
+`trouble` looks at its weights: a program that sets them to 10 times a number
+below gets that trouble at the next loss.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxy_tasks.task import Splits, Task
+
+NAN, HANG, EXIT, MEMORY, RAISE, PRINT = 1, 2, 3, 4, 5, 6
+FIELDS: dict[str, Any] = {"name": "trouble", "width": 2, "batch": 2, "steps": 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fine(Task):
+    """The mean square of three weights."""
+
+    def splits(self) -> Splits:
+        part = (np.ones((4, 1), np.float32),)
+        return Splits(part, part, part)
+
+    def init(self, key: Any) -> Any:
+        import jax
+
+        return {"w": 1.0 + 0.01 * jax.random.normal(key, (3,))}
+
+    def loss(self, params: Any, batch: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.mean(params["w"] ** 2) * jnp.mean(batch[0])
+
+
+class Trouble(Fine):
+    def loss(self, params: Any, batch: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        which = jax.lax.stop_gradient(jnp.round(params["w"][0] / 10.0).astype(jnp.int32))
+        branches = [_nothing, _nan, _hang, _called, _called, _called, _called]
+        return super().loss(params, batch) + jax.lax.switch(which, branches, which)
+
+
+def _nothing(which: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.float32(0.0)
+
+
+def _nan(which: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.float32(jnp.nan)
+
+
+def _hang(which: Any) -> Any:
+    """A loop in native code without an end."""
+    import jax
+
+    return jax.lax.while_loop(lambda x: x >= 0.0, lambda x: x * 0.5, which.astype("float32"))
+
+
+def _called(which: Any) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    return jax.pure_callback(_act, jax.ShapeDtypeStruct((), jnp.float32), which)
+
+
+def _act(which: Any) -> Any:
+    match int(which):
+        case 3:
+            os._exit(17)
+        case 4:
+            raise MemoryError("no room")
+        case 5:
+            raise ValueError("out of order")
+        case 6:
+            print('{"outcome": "finished", "losses": {}, "steps": 0}', flush=True)
+            os.write(1, b'{"tasks": {}}\n')
+            os.write(2, b"to the log\n")
+            assert sys.stdin.read() == ""
+    return np.float32(0.0)
+
+
+class RaisesInInit(Fine):
+    def init(self, key: Any) -> Any:
+        raise RuntimeError("no such table\nsecond line")
+
+
+class RaisesInLoss(Fine):
+    def loss(self, params: Any, batch: Any) -> Any:
+        raise KeyError("width")
+
+
+class RaisesInSplits(Fine):
+    def splits(self) -> Splits:
+        raise FileNotFoundError("data.npz is missing")
+
+
+class Leaves(Fine):
+    def init(self, key: Any) -> Any:
+        sys.exit("goodbye")
+
+
+class NanAtOnce(Fine):
+    def loss(self, params: Any, batch: Any) -> Any:
+        return super().loss(params, batch) * np.float32("nan")
+
+
+class NoParameters(Fine):
+    def init(self, key: Any) -> Any:
+        return {}
+
+    def loss(self, params: Any, batch: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.mean(batch[0])
+
+
+class NotScalar(Fine):
+    def loss(self, params: Any, batch: Any) -> Any:
+        return params["w"]
+
+
+class Unlearnable(Fine):
+    """Its loss has nothing to do with its weights."""
+
+    def loss(self, params: Any, batch: Any) -> Any:
+        import jax.numpy as jnp
+
+        return 1.0 + 0.0 * jnp.mean(params["w"])
+
+
+fine = Fine(**FIELDS)
+trouble = Trouble(**FIELDS)
+raises_in_init = RaisesInInit(**FIELDS)
+raises_in_loss = RaisesInLoss(**FIELDS)
+raises_in_splits = RaisesInSplits(**FIELDS)
+leaves = Leaves(**FIELDS)
+nan_at_once = NanAtOnce(**FIELDS)
+no_parameters = NoParameters(**FIELDS)
+not_scalar = NotScalar(**FIELDS)
+unlearnable = Unlearnable(**FIELDS)

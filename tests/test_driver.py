@@ -1,0 +1,298 @@
+"""The driver: the log does not depend on when answers arrive, or on when it dies."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from fakes import ADAMW, STEPS, FakePool, Killed, answer, config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evolve.errors import BadInput
+from evolve.search import evolution
+from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.search.config import Config
+from evolve.search.driver import Driver
+from evolve.search.log import RunLog
+from evolve.search.mutation import Mutant
+from evolve.search.summary import summarize
+from primitives.abstract import analyse
+from proxy_tasks.status import FINISHED, TIMED_OUT
+
+Make = Callable[[], Path]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Make:
+    numbers = itertools.count()
+    return lambda: tmp_path / str(next(numbers))
+
+
+def create(folder: Path, config: Config) -> None:
+    RunLog.create(folder, {"config": config.to_json(), "provenance": {}}).close()
+
+
+def go_on(folder: Path, pool: FakePool, budget: Budget | None = None, **options: Any) -> Driver:
+    with RunLog.open(folder, write=True) as log:
+        driver = Driver(log, pool, options.get("observe", lambda driver: None))  # type: ignore[arg-type]
+        if budget:
+            driver.add_budget(budget)
+        driver.run()
+    return driver
+
+
+def search(folder: Path, config: Config, budget: Budget, **options: Any) -> Driver:
+    create(folder, config)
+    return go_on(folder, FakePool(config, **options), budget)
+
+
+def compared(folder: Path) -> list[tuple[Any, ...]]:
+    with RunLog.open(folder) as log:
+        return log.compared()
+
+
+@pytest.mark.parametrize("look_ahead", [1, 3, 16])
+def test_the_order_in_which_answers_arrive_does_not_matter(fresh: Make, look_ahead: int) -> None:
+    settings, budget = config(look_ahead=look_ahead), Budget(EVALUATIONS, 60)
+    random = Random(0)
+    logs = []
+    for choose in (lambda n: 0, lambda n: n - 1, random.randrange):
+        folder = fresh()
+        search(folder, settings, budget, choose=choose)
+        logs.append(compared(folder))
+    assert logs[0] == logs[1] == logs[2]
+    assert len(logs[0]) > 60
+
+
+@settings(max_examples=25, deadline=None)
+@given(deaths=st.lists(st.integers(0, 40), min_size=1, max_size=5), kind=st.booleans())
+def test_a_run_that_died_goes_on_as_if_it_never_had(
+    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], kind: bool
+) -> None:
+    settings = config(patience=25)
+    budget = Budget(EVALUATIONS, 50) if kind else Budget(PROGRAMS, 80)
+    whole, folder = (tmp_path_factory.mktemp("run") / "log" for _ in range(2))
+    search(whole, settings, budget)
+    create(folder, settings)
+    first: Budget | None = budget
+    for patience in [*deaths, None]:
+        pool = FakePool(settings, Random(0).randrange, patience)
+        try:
+            go_on(folder, pool, first)
+        except Killed:
+            first = None
+    assert compared(folder) == compared(whole)
+
+
+def test_a_driver_may_die_whenever_it_looks_up(fresh: Make) -> None:
+    """As above, but between any two transactions instead of while it waits."""
+    settings, budget = config(), Budget(EVALUATIONS, 30)
+    whole = fresh()
+    search(whole, settings, budget)
+    for moment in (0, 1, 2, 9, 17, 25, 30):
+        folder = fresh()
+        create(folder, settings)
+        looks = itertools.count()
+
+        def look(driver: Driver, looks: itertools.count[int] = looks, moment: int = moment) -> None:
+            if next(looks) == moment:
+                raise Killed
+
+        try:
+            go_on(folder, FakePool(settings), budget, observe=look)
+        except Killed:
+            go_on(folder, FakePool(settings))
+        assert compared(folder) == compared(whole), moment
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 5, 7, 8])
+def test_small_budgets_are_met_to_the_unit(fresh: Make, evaluations: int) -> None:
+    folder = fresh()
+    driver = search(folder, config(tuning_evaluations=6), Budget(EVALUATIONS, evaluations))
+    assert driver.evolution.evaluated == evaluations
+    with RunLog.open(folder) as log:
+        summary = summarize(log)
+        assert summary["evaluated"] == evaluations
+        assert summary["state"] == "finished"
+        assert summary["champion"]["id"] == summary["baseline"]["id"] or evaluations > 7
+        assert summary["heldout"]["comparison"]["pairs"] == 4
+
+
+def test_a_budget_of_programs_is_met_to_the_unit(fresh: Make) -> None:
+    driver = search(fresh(), config(), Budget(PROGRAMS, 33))
+    assert driver.evolution.proposed == len(driver.evolution.results) == 33
+
+
+def test_programs_that_are_all_known_end_with_the_budget(
+    fresh: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing to wait for: every child behaves like its parent."""
+
+    def copy(parent: Any, *rest: object) -> Mutant:
+        return Mutant(parent, analyse(parent), "change 1: nothing", 0)
+
+    monkeypatch.setattr(evolution, "mutate", copy)
+    driver = search(fresh(), config(tuning_evaluations=2), Budget(PROGRAMS, 1000))
+    assert driver.evolution.proposed == len(driver.evolution.results) == 1000
+
+
+def test_a_budget_of_time_ends_and_leaves_nothing_pending(fresh: Make) -> None:
+    folder = fresh()
+    began = time.monotonic()
+    driver = search(folder, config(), Budget(SECONDS, 0.5))
+    assert 0.5 <= time.monotonic() - began < 5
+    assert not driver.evolution.pending
+    with RunLog.open(folder) as log:
+        assert summarize(log)["state"] == "finished"
+        kinds = log.select("SELECT kind FROM events WHERE NOT clock")
+        assert kinds == [("finished",)]  # what the clock decided is not compared
+
+
+def test_budgets_add_up(fresh: Make) -> None:
+    folder, settings = fresh(), config()
+    search(folder, settings, Budget(EVALUATIONS, 20))
+    assert go_on(folder, FakePool(settings)).evolution.evaluated == 20  # nothing is left to do
+    again = go_on(folder, FakePool(settings), Budget(EVALUATIONS, 10))
+    assert again.evolution.evaluated == 30
+    more = go_on(folder, FakePool(settings), Budget(PROGRAMS, 5))
+    assert more.evolution.proposed == again.evolution.proposed + 5
+    with RunLog.open(folder) as log:
+        finished = log.events("finished")
+        assert [at for at, _, _ in finished][1:] == [
+            again.evolution.proposed,
+            more.evolution.proposed,
+        ]
+        assert len(log.select("SELECT number FROM sessions")) == 4
+
+
+def test_an_added_budget_counts_from_the_one_that_was_not_spent(fresh: Make) -> None:
+    folder, settings = fresh(), config()
+    create(folder, settings)
+    with pytest.raises(Killed):
+        go_on(folder, FakePool(settings, patience=10), Budget(EVALUATIONS, 40))
+    assert go_on(folder, FakePool(settings), Budget(EVALUATIONS, 5)).evolution.evaluated == 45
+
+
+def test_sessions_tell_seconds_and_workers(fresh: Make) -> None:
+    folder, settings = fresh(), config()
+    first = search(folder, settings, Budget(EVALUATIONS, 20)).seconds
+    second = go_on(folder, FakePool(settings), Budget(EVALUATIONS, 20))
+    assert second.seconds > 0.5 * first > 0  # both sessions together
+    with RunLog.open(folder) as log:
+        rows = log.select("SELECT number, seconds, data FROM sessions")
+        assert [row[0] for row in rows] == [0, 1]
+        assert all(seconds > 0 for _, seconds, _ in rows)
+        assert all('"workers": 1' in data for _, _, data in rows)
+        assert summarize(log)["seconds"] == pytest.approx(sum(row[1] for row in rows))
+
+
+def test_requests_carry_what_was_stored(fresh: Make) -> None:
+    folder, settings = fresh(), config(time_limit=7.0, tasks=("a", "b"), replicates=3)
+    create(folder, settings)
+    pool = FakePool(settings)
+    go_on(folder, pool, Budget(EVALUATIONS, 40))
+    with RunLog.open(folder) as log:
+        stored = {r.number: r for r in log.records()}
+        trained = [r for r in stored.values() if r.source is None]
+        requests = [entry for entry in pool.submitted if entry[1]["split"] == "validation"]
+        for key, request, limit in requests[:40]:
+            assert limit == 7.0
+            assert request["program"] == stored[key].program
+            assert request["hurdles"] == stored[key].hurdles
+            assert (request["tasks"], request["seeds"]) == (["a", "b"], [0, 1, 2])
+        assert [key for key, _, _ in requests[:40]] == [r.number for r in trained]
+        steps = sum(r.steps or 0 for r in trained)
+        judged = log.select("SELECT sum(steps) FROM judgements")[0][0]
+        assert summarize(log)["training_steps"] == steps + judged
+        assert judged > STEPS
+
+
+def test_faults_are_noted_apart_from_the_log(fresh: Make) -> None:
+    folder = fresh()
+    search(folder, config(), Budget(EVALUATIONS, 150))
+    with RunLog.open(folder) as log:
+        crashed = {r.number for r in log.records("outcome = 'crashed' AND source IS NULL")}
+        assert crashed
+        faults = log.events("fault")
+        assert {fault["number"] for _, _, fault in faults} == crashed
+        assert all(fault["detail"] == "as told" for _, _, fault in faults)
+        assert not any("fault" in row for row in log.compared())
+
+
+def test_a_run_cannot_go_on_with_a_task_that_has_changed(fresh: Make) -> None:
+    folder, settings = fresh(), config()
+    search(folder, settings, Budget(EVALUATIONS, 5))
+    for fact, value in (("fingerprint", "other"), ("weights", 5), ("steps", 6)):
+        pool = FakePool(settings)
+        pool.tasks["a"][fact] = value
+        message = f"the task 'a' has changed: its {fact} is {value}, .*; start a new run"
+        with pytest.raises(BadInput, match=message):
+            go_on(folder, pool)
+
+
+def test_the_scale_is_that_of_the_first_session(fresh: Make) -> None:
+    """The untrained loss may differ in its last digit on another machine."""
+    folder, settings = fresh(), config()
+    search(folder, settings, Budget(EVALUATIONS, 5))
+    pool = FakePool(settings)
+    pool.tasks["a"]["untrained"] = [2.0000001] * settings.replicates
+    assert go_on(folder, pool).untrained == {"a": [2.0] * settings.replicates}
+
+
+def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: Make) -> None:
+    folder, settings = fresh(), config(finalists=3, judge_seeds=2)
+    create(folder, settings)
+    pool = FakePool(settings)
+    driver = go_on(folder, pool, Budget(EVALUATIONS, 80))
+    judged = [entry for entry in pool.submitted if entry[1]["seeds"][0] > 100]
+    final = [entry for entry in judged if entry[1]["split"] == "validation"]
+    heldout = [entry for entry in judged if entry[1]["split"] == "heldout"]
+    with RunLog.open(folder) as log:
+        fittest = [
+            number
+            for (number,) in log.select(
+                "SELECT number FROM programs WHERE round > 0 AND source IS NULL "
+                "AND outcome = 'finished' AND fitness > 0 ORDER BY fitness DESC, number LIMIT 3"
+            )
+        ]
+        champion = log.events("finished")[0][2]["champion"]
+    assert [key for key, _, _ in final] == [driver.evolution.baseline, *fittest]
+    assert [key for key, _, _ in heldout] == [driver.evolution.baseline, champion]
+    assert all(limit > settings.time_limit for _, _, limit in judged)
+    used = [set(entry[1]["seeds"]) for entry in (pool.submitted[0], final[0], heldout[0])]
+    assert [len(seeds) for seeds in used] == [2, 2, 4]
+    assert not used[0] & used[1] and not used[1] & used[2] and not used[0] & used[2]
+
+
+def test_judging_survives_programs_that_fail_there(fresh: Make) -> None:
+    def fails_when_judged(request: dict[str, Any]) -> dict[str, Any]:
+        if request["seeds"][0] > 100 and request["program"] != ADAMW:
+            return {"outcome": TIMED_OUT, "losses": {}, "steps": 0, "detail": "killed"}
+        return answer(request)
+
+    folder, settings = fresh(), config(tuning_evaluations=0)
+    search(folder, settings, Budget(EVALUATIONS, 40), answer=fails_when_judged)
+    with RunLog.open(folder) as log:
+        assert log.events("finished")[0][2] == {"baseline": 0, "champion": 0}
+        assert summarize(log)["champion"]["id"] == 0
+
+
+def test_a_baseline_that_fails_when_judged_leaves_no_comparison(fresh: Make) -> None:
+    def fails_when_judged(request: dict[str, Any]) -> dict[str, Any]:
+        if request["seeds"][0] > 100:
+            return {"outcome": TIMED_OUT, "losses": {}, "steps": 0, "detail": "killed"}
+        return answer(request)
+
+    folder, settings = fresh(), config()
+    search(folder, settings, Budget(EVALUATIONS, 40), answer=fails_when_judged)
+    with RunLog.open(folder) as log:
+        summary = summarize(log)
+        assert summary["champion"]["id"] == summary["baseline"]["id"]
+        assert summary["heldout"]["comparison"] is None
+        assert log.record(summary["champion"]["id"]).outcome == FINISHED  # type: ignore[union-attr]

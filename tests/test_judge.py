@@ -1,0 +1,40 @@
+"""The last word: who is champion, and by how much."""
+
+from __future__ import annotations
+
+import pytest
+
+from evolve.search import judge
+
+
+def losses(value: float, count: int = 2) -> dict[str, list[float]]:
+    return {"a": [value] * count}
+
+
+@pytest.mark.parametrize(
+    ("judged", "champion"),
+    [
+        ({0: losses(1.0)}, 0),
+        ({0: losses(1.0), 5: losses(0.9), 6: losses(0.8), 7: losses(1.2)}, 6),
+        ({0: losses(1.0), 5: losses(1.0), 6: losses(1.1)}, 0),
+        ({0: losses(1.0), 5: {}, 6: losses(0.9, 1), 7: losses(0.95)}, 7),
+        ({0: {}, 5: {}, 6: losses(3.0)}, 6),
+        ({0: {}, 5: {}}, 0),
+    ],
+    ids=["alone", "best", "none better", "incomplete", "baseline failed", "all failed"],
+)
+def test_the_champion_is_the_best_on_fresh_seeds(judged: dict, champion: int) -> None:
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}) == champion
+
+
+def test_the_comparison_is_paired() -> None:
+    champion, baseline = {"a": [0.9, 1.0, 1.1]}, {"a": [1.0, 1.2, 1.0]}
+    result = judge.compare(champion, baseline, {"a": [2.0]})
+    assert result is not None
+    gains = [0.1 / 1.0, 0.2 / 0.8, -0.1 / 1.0]
+    mean = sum(gains) / 3
+    error = (sum((gain - mean) ** 2 for gain in gains) / 2 / 3) ** 0.5
+    assert result == pytest.approx((mean, error, 3, 2))
+    assert judge.compare({}, baseline, {"a": [2.0]}) is None
+    single = judge.compare({"a": [0.9]}, {"a": [1.0]}, {"a": [2.0]})
+    assert single is not None and single.error is None
