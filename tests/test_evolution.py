@@ -148,7 +148,11 @@ def test_programs_without_a_fitness_lose_and_leave() -> None:
     assert children_of_failed < 2 * (len(failed) / len(rows)) ** 2 * len(rows) + 10
 
 
-def test_hurdles_are_a_function_of_the_rows_committed_before() -> None:
+def test_hurdles_are_a_function_of_the_rows_committed_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # At every commit here, so that the expected ones are those of the population seen.
+    monkeypatch.setattr("evolve.search.evolution._HURDLES_EVERY", 1)
     fold, seen = Fold(config(hurdle_slack=(0.05, 0.01))), 0
     for before, record in states(fold):
         if record is None or record.source is not None or not before.results:

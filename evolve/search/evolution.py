@@ -32,6 +32,8 @@ from proxy_tasks.status import FINISHED, STOPPED
 #: The number of the start program, and of the round that tunes it.
 START = 0
 TUNING = 0
+#: Commits between two looks at the population's medians.
+_HURDLES_EVERY = 32
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
 _FUTILE = 50
 
@@ -63,6 +65,7 @@ class Evolution:
         self._cache: dict[str, int] = {}
         self._programs: dict[int, Program | str] = {}
         self._uses: Counter[int] = Counter()
+        self._limits: dict[str, list[float]] | None = None
         self._improved = 0
 
     # -- proposing ---------------------------------------------------------
@@ -110,7 +113,7 @@ class Evolution:
             live=mutant.analysis.statements,
             slots=len(mutant.analysis.slots),
             source=source,
-            hurdles=self._hurdles() if source is None and self.proposed else None,
+            hurdles=self._limits if source is None else None,
         )
 
     def _tournament(self, rng: random.Random, size: int) -> int:
@@ -128,7 +131,8 @@ class Evolution:
             return 0.0
         return self.results[number].fitness
 
-    def _hurdles(self) -> dict[str, list[float]]:
+    def _set_hurdles(self) -> None:
+        """Take the medians of the population anew: not at every commit, which would cost most."""
         finished = [
             self.results[member].marks
             for member in self.members
@@ -136,7 +140,7 @@ class Evolution:
         ]
         baseline = self.results[self.baseline].marks
         slack = self.config.hurdle_slack
-        return hurdles(finished or [baseline], baseline, self.untrained, slack)
+        self._limits = hurdles(finished or [baseline], baseline, self.untrained, slack)
 
     # -- rounds ------------------------------------------------------------
 
@@ -159,6 +163,7 @@ class Evolution:
         self._uses = Counter(self.members)
         kept = {START, self.baseline, self.best, origin}
         self._programs = {n: p for n, p in self._programs.items() if n in kept}
+        self._set_hurdles()
 
     def _origin(self, number: int) -> int:
         restart = self.config.restart
@@ -249,6 +254,8 @@ class Evolution:
             self._populate(START, self.config.tuning_population)
         else:
             self._enter(record.number)
+            if len(self.results) % _HURDLES_EVERY == 0:
+                self._set_hurdles()
         if record.source is None and record.outcome == FINISHED:
             self._compare_with_best(record.number)
 
