@@ -254,10 +254,10 @@ class Evolution:
             self._populate(START, self.config.tuning_population)
         else:
             self._enter(record.number)
-            if len(self.results) % _HURDLES_EVERY == 0:
-                self._set_hurdles()
         if record.source is None and record.outcome == FINISHED:
             self._compare_with_best(record.number)
+        if len(self.results) % _HURDLES_EVERY == 0:
+            self._set_hurdles()
 
     def _enter(self, number: int) -> None:
         """Join the population; the oldest member leaves."""
