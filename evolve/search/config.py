@@ -57,8 +57,8 @@ class Config:
     max_statements: int = 0
     look_ahead: int = 16
     time_limit: float = 60.0
-    finalists: int = 4
-    judge_seeds: int = 4
+    finalists: int = 16
+    judge_seeds: int = 8
 
     def __post_init__(self) -> None:
         for name in ("population", "tournament", "replicates", "look_ahead", "tuning_population"):
