@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import permutations
+from itertools import count, permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -117,9 +117,33 @@ def analyse(program: Program) -> Analysis:
 def live_program(program: Program) -> Program:
     """The program without its dead statements; the slots keep their names."""
     live = analyse(program).live
-    return program.with_statements(
-        statement for statement, alive in zip(program.statements, live, strict=True) if alive
-    )
+    lean = [s for s, alive in zip(program.statements, live, strict=True) if alive]
+    return program.with_statements(_rename_spent_slots(lean, program))
+
+
+def _rename_spent_slots(lean: list[Statement], program: Program) -> list[Statement]:
+    """Give another name to slots that would end as no tree.
+
+    Such a slot serves as a variable of another kind, and the dead statement that
+    made it a tree again is gone.
+    """
+    kinds = program.inputs()
+    for statement in lean:
+        read = tuple([kinds[a] if isinstance(a, str) else SCALAR for a in statement.arguments])
+        kinds[statement.target] = BY_NAME[statement.function].signatures[read]
+    new = {}
+    for slot in program.slots:
+        if kinds[slot] != TREE:
+            new[slot] = next(n for i in count(2) if (n := f"{slot}_{i}") not in kinds)
+            kinds[new[slot]] = SCALAR
+    return [
+        Statement(
+            new.get(s.target, s.target),
+            s.function,
+            tuple([new.get(a, a) if isinstance(a, str) else a for a in s.arguments]),
+        )
+        for s in lean
+    ]
 
 
 def _single_assignment(program: Program) -> tuple[list[Node], dict[str, int], bool]:

@@ -44,7 +44,8 @@ class Function:
         compute: `compute(ops, *arguments)`, its definition.
         tolerance: how far two float32 implementations may differ, in units of
             2^-23 relative to the result (for reductions and sums: relative to
-            the sum of the magnitudes of the terms).
+            the sum of the magnitudes of the terms, and times sqrt(n) over n
+            terms). Trigonometric functions hold it for arguments of any size.
         infix: the operator it is written with, if any.
         commutative: swapping the arguments changes no bit of the result.
         reduces: it sums over elements, so operand kinds change what it does.

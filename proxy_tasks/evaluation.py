@@ -55,7 +55,7 @@ class Evaluator:
                 return {"error": str(error)}
             except (Exception, SystemExit) as error:  # a user's task may raise anything
                 kind = type(error).__name__
-                return {"error": f"the task '{name}' raised {kind}: {_first_line(error)}"}
+                return {"error": f"the task '{name}' raised {kind}: {_gist(error)}"}
         return {"tasks": tasks}
 
     def _describe(self, name: str, rung: int, seeds: list[int], code: machine.Code) -> Answer:
@@ -136,7 +136,7 @@ def answer(evaluator: Evaluator, request: dict[str, Any]) -> Answer:
             "outcome": OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED,
             "losses": {},
             "steps": 0,
-            "detail": f"{type(error).__name__}: {_first_line(error)}",
+            "detail": f"{type(error).__name__}: {_gist(error)}",
         }
 
 
@@ -146,6 +146,9 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "MemoryError" in text
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else "(no message)"
+def _gist(error: BaseException) -> str:
+    """One line of the message; the last one of what a callback from XLA raised, a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return "(no message)"
+    return lines[-1] if "Traceback" in lines[0] else lines[0]

@@ -257,3 +257,15 @@ def test_imports_go_down_and_nothing_is_executed(path: Path) -> None:
 def test_the_search_does_not_know_the_zoo() -> None:
     for path in (ROOT / "evolve" / "search").rglob("*.py"):
         assert "zoo" not in path.read_text(), path
+
+
+def test_a_bad_task_leaves_no_run_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "bad_task.py").write_text("raise RuntimeError('broken on purpose')\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--tasks", "bad_task:mine", "--workers", "0", "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evolve: ") and len(error.splitlines()) == 1
+    assert "'bad_task:mine'" in error and "broken on purpose" in error
+    assert not (tmp_path / "run").exists()

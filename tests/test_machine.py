@@ -8,6 +8,7 @@ from strategies import (
     LAYOUTS,
     LENGTH,
     ROWS,
+    PerArray,
     compiled,
     examples,
     modes,
@@ -16,6 +17,7 @@ from strategies import (
     replay_reference,
     seeds,
     tree,
+    values,
     wide_program,
 )
 
@@ -167,7 +169,7 @@ def check_statements(layout, program, seed, mode, capacity=(ROWS, LENGTH)):
     of = compiled(layout)
     registers = of.start(code, tree(layout, mode, seed))
     registers[machine.GRADIENT_ROW] = of.flatten(tree(layout, mode, seed + 1))
-    registers[machine.RATE_ROW] = np.random.default_rng(seed).uniform(0, 1)
+    registers[machine.RATE_ROW] = values(mode, 1, seed + 9)
     for i in range(code.slots):
         state = tree(layout, mode, seed + 2 + i)
         registers[machine.FIRST_SLOT_ROW + i] = of.flatten(state)
@@ -441,6 +443,19 @@ def test_subnormal_numbers_count_as_zero():
     assert run_once("update = sign(g)", 1e-40) == 0
     assert run_once("update = reciprocal(g)", -1e-40) == -np.inf
     assert run_once("update = reciprocal(g)", 3e38) == 0
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS[:2], Layout(((1,),) * 16)], ids=lambda x: str(x.size))
+@pytest.mark.parametrize("name", ["norm", "global_norm"])
+def test_a_norm_squares_even_one_number(name, layout):
+    """XLA would make sqrt(x * x) an abs(x), which neither overflows nor underflows."""
+    for value, want in ((3e38, np.inf), (1e-30, 0)):
+        x = np.float32(value)
+        arrays = [np.full(shape, x) for shape in layout.shapes]
+        for operand in (x, PerArray([np.asarray(x) for _ in arrays]), Tree(arrays)):
+            row = compiled(layout).apply(name, operand)
+            assert set(row[layout.starts]) <= {want, 0}  # 0 for arrays without elements
+            assert want in row
 
 
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])

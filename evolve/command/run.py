@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,16 @@ def _session(
     if not arguments.quiet:
         console.print(f"run folder: {log.folder}", highlight=False, soft_wrap=True)
     with (
-        _interruptible(log.folder),
+        _interruptible(log.folder) as check,
         open_pool(_setup(log, config), workers, arguments.address) as pool,
         Progress(console, arguments.quiet) as progress,
     ):
-        driver = Driver(log, pool, progress)
+
+        def observe(driver: Driver) -> None:
+            check()
+            progress(driver)
+
+        driver = Driver(log, pool, observe)
         for budget in budgets:
             driver.add_budget(budget)
         driver.run()
@@ -173,18 +178,32 @@ class Interrupted(EvolveError):
 
 
 @contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Interrupted`; the log is sound whenever that happens."""
+def _interruptible(folder: Path) -> Iterator[Callable[[], None]]:
+    """Turn SIGINT and SIGTERM into `Interrupted`; the log is sound whenever that happens.
+
+    Gives a function that raises it if a signal came: an exception that is raised
+    while native code runs may be lost there, or come back as another.
+    """
     import signal
 
+    received: list[int] = []
+
+    def check() -> None:
+        if received:
+            raise Interrupted(received[0], folder)
+
     def interrupt(number: int, frame: object) -> None:
+        received.append(number)
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)  # let the workers be ended in peace
-        raise Interrupted(number, folder)
+        check()
 
     before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield check
+    except Exception:
+        check()
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
+import socket
 import sys
 import warnings
 from typing import Any
@@ -90,6 +92,8 @@ class RayPool(Pool):
 
     @staticmethod
     def _start(size: int, address: str | None) -> None:
+        if address is not None:
+            _check_address(address)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         options: dict[str, Any] = {
             "address": address or "local",
@@ -98,6 +102,9 @@ class RayPool(Pool):
             "ignore_reinit_error": True,
         }
         if address is None:
+            # Ray would write a token to the home folder, which may be read-only.
+            if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             options |= {
                 "num_cpus": size,
                 "include_dashboard": False,
@@ -108,10 +115,10 @@ class RayPool(Pool):
             ray.init(**options)
         except SystemExit:  # Ray's handler of SIGTERM, which is in place by now
             terminated = True
-        except ConnectionError as error:
-            raise BadInput(
-                f"no Ray cluster answers at '{address}' ({_line(error)}); check --address"
-            ) from None
+        except (ConnectionError, ValueError) as error:
+            if address is None:
+                raise
+            raise _no_cluster(address, error) from None
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray puts its own in their place
         if terminated:
@@ -128,6 +135,20 @@ class RayPool(Pool):
     def close(self) -> None:
         super().close()
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ray itself waits for minutes before it says that nobody answers."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():  # else it is `auto`, or something that Ray refuses
+        try:
+            socket.create_connection((host, int(port)), timeout=5.0).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> BadInput:
+    return BadInput(f"no Ray cluster answers at '{address}' ({_line(error)}); check --address")
 
 
 def _line(error: Exception) -> str:

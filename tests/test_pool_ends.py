@@ -1,0 +1,167 @@
+"""Pools: how they start and end, and their bookkeeping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from processes import descendants, gone
+from tasks_that_fail import HANG
+from test_evaluation import DESCENT, TROUBLE, evaluate, setting
+from test_pools import HERE, LIMIT, collect, outcome
+
+from evolve.errors import BadInput, PoolError
+from evolve.search.pool import Pool, SerialPool, Setup, open_pool
+from evolve.search.pool.base import Died, Worker
+from proxy_tasks import status
+
+PREPARE = {"program": DESCENT, "tasks": [TROUBLE], "rung": 1, "seeds": [0, 1]}
+SETUP = Setup(PREPARE, path=(HERE,))
+
+
+def workers() -> set[int]:
+    return set(descendants(os.getpid(), "pool.worker"))
+
+
+def test_close_ends_the_workers() -> None:
+    others = workers()
+    with SerialPool(SETUP) as pool:
+        pids = workers() - others
+        assert len(pids) == 1
+        pool.submit(0, evaluate(setting(10 * HANG)), LIMIT)
+        time.sleep(0.5)
+    assert gone(pids)
+    assert pool.next(0.0) is None
+
+
+def test_a_worker_that_dies_between_evaluations_is_replaced() -> None:
+    """Nobody is blamed for it, and the request is done by the next worker."""
+    others = workers()
+    with SerialPool(SETUP) as pool:
+        (pid,) = workers() - others
+        os.kill(pid, signal.SIGKILL)
+        assert gone([pid])
+        assert outcome(pool, evaluate(DESCENT))["outcome"] == status.FINISHED
+        (pid,) = workers() - others
+        os.kill(pid, signal.SIGKILL)
+        assert gone([pid])
+        with pytest.raises(PoolError, match=r"a worker was lost: .*SIGKILL.*twice"):
+            outcome(pool, evaluate(DESCENT))
+
+
+def test_a_worker_that_is_killed_at_work_is_a_crash() -> None:
+    others = workers()
+    with SerialPool(SETUP) as pool:
+        (pid,) = workers() - others
+        pool.submit(0, evaluate(setting(10 * HANG)), LIMIT)
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGKILL)
+        answer = collect(pool, 1)[0].answer
+        assert answer["outcome"] == status.CRASHED
+        assert answer["detail"] == "the worker process ended with signal SIGKILL"
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_bad_task_is_bad_input(count: int) -> None:
+    request = {**PREPARE, "tasks": ["tasks_that_fail:raises_in_init"]}
+    message = "the task 'tasks_that_fail:raises_in_init' raised RuntimeError: no such table"
+    others = workers()
+    with pytest.raises(BadInput, match=message), open_pool(Setup(request, (HERE,)), count):
+        pass
+    assert workers() == others
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "a:99999999", "nowhere"])
+def test_an_address_without_a_cluster_is_bad_input(address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(BadInput, match=f"no Ray cluster answers at '{address}' .*; check --addr"):
+        open_pool(SETUP, 1, address)
+    assert time.monotonic() - began < 10
+
+
+# The bookkeeping, without processes -----------------------------------------------------
+
+
+class Scripted:
+    """A worker that answers as it is told, one answer for each request."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        self.answers = answers
+        self.killed = False
+
+    def send(self, request: dict[str, Any]) -> None:
+        self.asked = True
+
+    def receive(self) -> dict[str, Any] | Died | None:
+        return self.answers.pop(0) if self.answers else None
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class ScriptedPool(Pool):
+    def __init__(self, *scripts: list[Any], size: int = 1) -> None:
+        super().__init__(Setup({}), size)
+        self.scripts = list(scripts)
+        self.workers: list[Scripted] = []
+
+    def _new_worker(self) -> Worker:
+        self.workers.append(Scripted(self.scripts.pop(0)))
+        return self.workers[-1]
+
+    def _wait(self, workers: list[Worker], seconds: float) -> None:
+        time.sleep(min(seconds, 0.001))
+
+
+READY = {"tasks": {}}
+LOST = Died("the node went away", infrastructure=True)
+
+
+def test_a_lost_worker_is_replaced_and_its_request_done_again() -> None:
+    with ScriptedPool([READY, LOST], [READY, {"outcome": "finished"}]) as pool:
+        pool.submit(5, {}, LIMIT)
+        finished = pool.next(1.0)
+        assert finished is not None and finished.answer == {"outcome": "finished"}
+        assert pool.workers[0].killed and not pool.workers[1].killed
+    assert pool.workers[1].killed
+
+
+def test_a_request_that_loses_two_workers_stops_the_run() -> None:
+    with (
+        pytest.raises(PoolError, match=r"a worker was lost: the node went away \(twice"),
+        ScriptedPool([READY, LOST], [READY, LOST], []) as pool,
+    ):
+        pool.submit(5, {}, LIMIT)
+        pool.next(1.0)
+    assert all(worker.killed for worker in pool.workers)
+
+
+def test_workers_that_do_not_start_are_tried_twice() -> None:
+    with ScriptedPool([Died("exit code 1")], [READY]) as pool:
+        assert pool.tasks == {}
+    with (
+        pytest.raises(PoolError, match="a worker did not start: exit code 1"),
+        ScriptedPool([Died("exit code 1")], [Died("exit code 1")]),
+    ):
+        pass
+
+
+def test_an_answer_that_comes_late_is_taken_if_it_is_there_before_anyone_looks() -> None:
+    with ScriptedPool([READY, {"outcome": "finished"}]) as pool:
+        pool.submit(1, {}, 0.01)
+        time.sleep(0.05)
+        finished = pool.next(1.0)
+        assert finished is not None and finished.answer == {"outcome": "finished"}
+
+
+def test_memory_that_the_machinery_saw_run_out_is_told_from_a_crash() -> None:
+    died = [Died("a", out_of_memory=True)], [READY, Died("b")], [READY]
+    with ScriptedPool([READY, *died[0]], *died[1:]) as pool:
+        pool.submit(1, {}, LIMIT)
+        pool.submit(2, {}, LIMIT)
+        answers = [pool.next(1.0), pool.next(1.0)]
+        outcomes = [a.answer["outcome"] for a in answers if a is not None]
+        assert outcomes == [status.OUT_OF_MEMORY, status.CRASHED]

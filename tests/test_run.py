@@ -1,0 +1,280 @@
+"""Whole runs in processes of their own: killed, interrupted, resumed, on any workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import descendants, environment, eventually, evolve, finish, gone, start
+
+from evolve.errors import BadInput
+from evolve.search.log import RunLog
+from evolve.search.summary import summarize
+
+SETTINGS = """
+tasks = ["quadratic"]
+seed = 3
+population = 30
+patience = 150
+tuning_evaluations = 60
+finalists = 4
+judge_seeds = 40
+look_ahead = 8
+"""
+EVALUATIONS = 200
+UNWRITABLE = environment(HOME="/proc/1/nobody", XDG_CACHE_HOME="/proc/1/nobody/cache")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs")
+    (path / "run.toml").write_text(SETTINGS)
+    return path
+
+
+def begin(folder: Path, name: str, *more: object, **options: Any) -> subprocess.Popen[str]:
+    config = ["--config", folder / "run.toml", "--out", folder / name]
+    return start("run", *config, *(more or ["--budget", f"{EVALUATIONS}evals"]), **options)
+
+
+def compared(run: Path) -> list[tuple[Any, ...]]:
+    with RunLog.open(run) as log:
+        return log.compared()
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Path:
+    """A run that nothing disturbed."""
+    budget = ["--budget", f"{EVALUATIONS}evals", "--workers", 0]
+    code, out, err = finish(begin(folder, "reference", *budget))
+    assert (code, err) == (0, "")
+    assert f"evolve resume {folder / 'reference'} --budget 30m" in out
+    return folder / "reference"
+
+
+def test_the_reference_went_through_every_phase(reference: Path) -> None:
+    with RunLog.open(reference) as log:
+        summary = summarize(log)
+        rounds = dict(log.select("SELECT round, count(*) FROM programs GROUP BY round"))
+    assert summary["state"] == "finished"
+    assert summary["evaluated"] == EVALUATIONS
+    assert len(rounds) >= 2
+    assert summary["heldout"]["comparison"]["pairs"] == 80
+    assert summary["champion"]["fitness"] > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_log_does_not_depend_on_the_workers(
+    folder: Path, reference: Path, workers: int
+) -> None:
+    """Here also without a home folder that Ray or we could write to."""
+    name = f"workers {workers}"
+    budget = ["--budget", f"{EVALUATIONS}evals", "--workers", workers]
+    code, _, err = finish(begin(folder, name, *budget, "--quiet", env=UNWRITABLE))
+    assert (code, err) == (0, "")
+    assert compared(folder / name) == compared(reference)
+
+
+Moment = Callable[[RunLog], bool]
+
+
+def _count(query: str, least: int) -> Moment:
+    return lambda log: log.select(f"SELECT count(*) FROM {query}")[0][0] >= least
+
+
+BEFORE: Moment = lambda log: True  # noqa: E731
+TUNING = _count("programs WHERE outcome IS NOT NULL", 5)
+SEARCH = _count("programs WHERE round > 0 AND outcome IS NOT NULL", 10)
+LATER = _count("programs WHERE round > 0 AND outcome IS NOT NULL", 40)
+JUDGING = _count("judgements", 1)
+HELDOUT = _count("judgements WHERE stage = 'heldout'", 1)
+
+
+def reached(run: Path, moment: Moment) -> bool:
+    try:
+        with RunLog.open(run) as log:
+            return moment(log)
+    except BadInput:  # it is not there yet
+        return False
+
+
+def stop(process: subprocess.Popen[str], run: Path, moment: Moment, how: int) -> tuple[int, str]:
+    """Wait for a moment of a run, then send a signal; what it printed to standard error."""
+    try:
+        assert eventually(lambda: reached(run, moment) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        family = descendants(process.pid)
+        if how == signal.SIGINT:  # as a terminal does: to all
+            os.killpg(process.pid, how)
+        else:
+            process.send_signal(how)
+        code, _, err = finish(process, 60)
+    finally:
+        process.kill()
+    assert gone(family, 30), "workers outlive their driver"
+    return code, err
+
+
+def unfinished(run: Path) -> bool:
+    with RunLog.open(run) as log:
+        return not log.events("finished")
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_never_had(folder: Path, reference: Path) -> None:
+    """And as if its workers had always been as many."""
+    run = folder / "killed"
+    process = begin(folder, "killed", "--budget", f"{EVALUATIONS}evals", "--workers", 0)
+    resume_command = f"evolve: interrupted; go on with: evolve resume {run}\n"
+    ends: list[tuple[Moment, int, int]] = [
+        (BEFORE, signal.SIGKILL, 0),
+        (TUNING, signal.SIGKILL, 1),
+        (SEARCH, signal.SIGINT, 0),
+        (LATER, signal.SIGKILL, 0),
+        (JUDGING, signal.SIGTERM, 0),
+        (HELDOUT, signal.SIGKILL, 2),
+    ]
+    for moment, how, next_workers in ends:
+        code, err = stop(process, run, moment, how)
+        assert unfinished(run), "the moment was missed"
+        if how == signal.SIGKILL:
+            assert code == -signal.SIGKILL
+        else:
+            assert (code, err) == (128 + how, resume_command)
+        process = start("resume", run, "--workers", next_workers, "--quiet")
+    code, out, err = finish(process)
+    assert (code, err) == (0, "")
+    assert "held out" in out
+    assert compared(run) == compared(reference)
+    with RunLog.open(run) as log:
+        assert len(log.select("SELECT number FROM sessions")) == len(ends)  # BEFORE was before any
+
+
+@pytest.mark.parametrize(
+    ("how", "workers", "delay"),
+    [
+        (signal.SIGINT, 0, 0.5),
+        (signal.SIGTERM, 0, 1.5),
+        (signal.SIGTERM, 1, 1.0),
+        (signal.SIGTERM, 1, 3.0),
+        (signal.SIGINT, 1, 4.0),
+    ],
+)
+def test_a_signal_while_workers_start(folder: Path, how: int, workers: int, delay: float) -> None:
+    name = f"{how} {workers} {delay}"
+    process = begin(folder, name, "--budget", "100000evals", "--workers", workers)
+
+    def late_enough(log: RunLog, began: float = time.monotonic()) -> bool:
+        return time.monotonic() - began > delay
+
+    code, err = stop(process, folder / name, late_enough, how)
+    assert code == 128 + how
+    assert f"evolve resume {folder / name}" in err
+
+
+@pytest.fixture
+def running(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A run that goes on until the test ends."""
+    run = folder / f"running {request.node.name}"
+    process = begin(folder, run.name, "--budget", "100000evals", "--workers", 0)
+    assert eventually(lambda: reached(run, SEARCH))
+    yield run
+    code, err = stop(process, run, SEARCH, signal.SIGTERM)
+    assert code == 143 and f"evolve resume {run}" in err
+
+
+def test_a_running_run_is_busy_and_can_be_looked_at(running: Path) -> None:
+    code, out, err = evolve("resume", running, "--workers", 0)
+    assert (code, out) == (3, "")
+    assert err == f"evolve: another process works on '{running}'; wait for it or stop it\n"
+    previous = 0
+    for _ in range(20):
+        with RunLog.open(running) as log:
+            summary = summarize(log)
+        assert summary["state"] == "unfinished"
+        assert sum(summary["outcomes"].values()) == summary["evaluated"] >= previous
+        previous = summary["evaluated"]
+    code, out, _ = evolve("inspect", running)
+    assert code == 0 and "champion" in out
+    code, _, err = evolve("run", "--out", running, "--budget", "1evals", "--workers", 0)
+    assert code == 2 and "exists already" in err
+
+
+def test_a_budget_of_time_ends_in_time(folder: Path) -> None:
+    began = time.monotonic()
+    code, _, err = finish(begin(folder, "timed", "--budget", "2s", "--workers", 0, "--quiet"))
+    assert (code, err) == (0, "")
+    assert time.monotonic() - began < 60
+    with RunLog.open(folder / "timed") as log:
+        summary = summarize(log)
+    assert summary["state"] == "finished"
+    assert 2 <= summary["seconds"] < 30
+
+
+def test_an_added_budget_goes_on(folder: Path, reference: Path) -> None:
+    run = folder / "added"
+    shutil.copytree(reference, run)
+    code, out, err = evolve("resume", run, "--workers", 0, "--budget", "30evals")
+    assert (code, err) == (0, "")
+    with RunLog.open(run) as log:
+        assert summarize(log)["evaluated"] == EVALUATIONS + 30
+        old = compared(reference)
+        programs = [row for row in old if len(row) == 16]
+        assert [row for row in log.compared() if len(row) == 16][: len(programs)] == programs
+    assert f"{EVALUATIONS + 30} trained" in out
+
+
+OWN = '''
+"""A user's task."""
+from dataclasses import dataclass
+import jax.numpy as jnp
+import numpy as np
+from proxy_tasks.task import Splits, Task
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Task):
+    name: str = "line"
+    width: int = 4
+    batch: int = 8
+    steps: int = 50
+
+    def splits(self):
+        x = np.random.default_rng(0).standard_normal((96, self.width)).astype(np.float32)
+        return Splits((x[:32],), (x[32:64],), (x[64:],))
+
+    def init(self, key):
+        return {"w": jnp.zeros(self.width)}
+
+    def loss(self, params, batch):
+        (x,) = batch
+        print("a loss is traced")
+        return jnp.mean((x @ params["w"] - x.sum(1)) ** 2)
+'''
+
+
+def test_a_users_task_from_the_working_directory(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tasks.py").write_text(OWN)
+    (tmp_path / "start.txt").write_text(
+        "def train(w, g, lr):\n    x = g * 0.01\n    update = x * lr\n    return update\n"
+    )
+    (tmp_path / "own.toml").write_text(
+        "tuning_evaluations = 5\npopulation = 10\njudge_seeds = 2\nstart = 'start.txt'\n"
+    )
+    own = ["--tasks", "mine.tasks:Line,quadratic", "--config", "own.toml", "--budget", "25evals"]
+    for workers in (0, 1):
+        code, out, err = evolve("run", *own, "--workers", workers, cwd=tmp_path)
+        assert (code, err) == (0, "")
+        assert "mine.tasks:Line loss" in out and "quadratic loss" in out
+    assert compared(tmp_path / "runs" / "1") == compared(tmp_path / "runs" / "2")
+    assert "a loss is traced" in (tmp_path / "runs" / "1" / "workers.log").read_text()
+    with RunLog.open(tmp_path / "runs" / "1") as log:
+        summary = summarize(log)
+    assert set(summary["provenance"]["data"]) == {"mine.tasks:Line", "quadratic"}
+    assert summary["provenance"]["config"]["start"].startswith("def train(w, g, lr):")
