@@ -44,8 +44,8 @@ class Function:
         compute: `compute(ops, *arguments)`, its definition.
         tolerance: how far two float32 implementations may differ, in units of
             2^-23 relative to the result (for reductions and sums: relative to
-            the sum of the magnitudes of the terms, and times sqrt(n) over n
-            terms). Trigonometric functions hold it for arguments of any size.
+            the sum of the magnitudes of the terms; measured up to a million).
+            Trigonometric functions hold it for arguments of any size.
         infix: the operator it is written with, if any.
         commutative: swapping the arguments changes no bit of the result.
         reduces: it sums over elements, so operand kinds change what it does.
@@ -151,13 +151,14 @@ FUNCTIONS: tuple[Function, ...] = (
     _unary("cbrt", 8),
     _unary("sign", 0, continuous=False),
     _protected("reciprocal", lambda ops, x: 1.0 / x, 2),
-    Function("norm", _NORMS, lambda ops, x: ops.sqrt(ops.array_sum(x * x)), reduces=True),
+    Function("norm", _NORMS, lambda ops, x: ops.sqrt(ops.array_sum(x * x)), 16, reduces=True),
     _protected("negative", lambda ops, x: -x, 0),
-    Function("global_norm", _TO_SCALAR, _global_norm, reduces=True),
+    Function("global_norm", _TO_SCALAR, _global_norm, 16, reduces=True),
     Function(
         "dot",
         _same(lambda kind: SCALAR),
         lambda ops, x, y: ops.tree_sum(x * y),
+        16,
         commutative=True,
         reduces=True,
     ),
@@ -165,10 +166,11 @@ FUNCTIONS: tuple[Function, ...] = (
         "cosine_similarity",
         _same(lambda kind: SCALAR),
         _cosine_similarity,
+        16,
         commutative=True,
         reduces=True,
     ),
-    Function("clip", _WITH_SCALAR, _clip, reduces=True),
+    Function("clip", _WITH_SCALAR, _clip, 16, reduces=True),
     Function("interp", _INTERP, lambda ops, x, y, a: (1.0 - a) * x + a * y, tolerance=4),
     _binary("power", lambda ops, x, y: ops.power(x, y), tolerance=128),
     _constant("get_pi", math.pi),

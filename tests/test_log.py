@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -120,15 +121,18 @@ def test_a_transaction_is_all_or_nothing(folder: Path) -> None:
 
 
 def test_a_process_that_ends_in_a_transaction_leaves_nothing_of_it(folder: Path) -> None:
-    child = os.fork()
-    if not child:
-        log = RunLog.open(folder, write=True)
-        with log.transaction():
-            log.settle(settled(298))
-        with log.transaction():
-            log.settle(settled(299))
-            os._exit(0)
-    os.waitpid(child, 0)
+    code = (
+        "import os, sys, pathlib\n"
+        "from test_log import RunLog, settled\n"
+        "log = RunLog.open(pathlib.Path(sys.argv[1]), write=True)\n"
+        "with log.transaction():\n"
+        "    log.settle(settled(298))\n"
+        "with log.transaction():\n"
+        "    log.settle(settled(299))\n"
+        "    os._exit(0)\n"
+    )
+    here = Path(__file__).parent
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, cwd=here)
     with RunLog.open(folder) as log:
         assert (log.record(298), log.record(299).outcome) == (settled(298), None)  # type: ignore[union-attr]
 

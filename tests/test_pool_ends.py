@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import descendants, gone
-from tasks_that_fail import HANG
+from tasks_that_fail import HANG, PRINT
 from test_evaluation import DESCENT, TROUBLE, evaluate, setting
 from test_pools import HERE, LIMIT, collect, outcome
 
@@ -17,6 +18,9 @@ from evolve.errors import BadInput, PoolError
 from evolve.search.pool import Pool, SerialPool, Setup, open_pool
 from evolve.search.pool.base import Died, Worker
 from proxy_tasks import status
+
+#: Ray forks; JAX, which other tests imported into this process, warns of that.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 PREPARE = {"program": DESCENT, "tasks": [TROUBLE], "rung": 1, "seeds": [0, 1]}
 SETUP = Setup(PREPARE, path=(HERE,))
@@ -165,3 +169,14 @@ def test_memory_that_the_machinery_saw_run_out_is_told_from_a_crash() -> None:
         answers = [pool.next(1.0), pool.next(1.0)]
         outcomes = [a.answer["outcome"] for a in answers if a is not None]
         assert outcomes == [status.OUT_OF_MEMORY, status.CRASHED]
+
+
+def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:
+    log = tmp_path / "workers.log"
+    with SerialPool(SETUP._replace(log=str(log))) as pool:
+        log.write_bytes(b"x" * 10_000_001)
+        assert outcome(pool, evaluate(setting(10 * PRINT)))["outcome"] == status.DIVERGED
+        assert b"to the log" in log.read_bytes()
+        assert log.stat().st_size < 10_000
+        log.unlink()  # nobody needs it
+        assert outcome(pool, evaluate(DESCENT))["outcome"] == status.FINISHED

@@ -16,6 +16,9 @@ from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks import status
 
+#: Ray forks; JAX, which other tests imported into this process, warns of that.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 HERE = str(Path(__file__).parent)
 PREPARE = {"program": DESCENT, "tasks": [TROUBLE, "quadratic"], "rung": 1, "seeds": [0, 1]}
 SETUP = Setup(PREPARE, path=(HERE,))
@@ -50,8 +53,8 @@ def collect(pool: Pool, count: int) -> dict[int, Finished]:
     return done
 
 
-def outcome(pool: Pool, request: dict[str, Any], limit: float = LIMIT) -> dict[str, Any]:
-    pool.submit(0, request, limit)
+def outcome(pool: Pool, request: dict[str, Any]) -> dict[str, Any]:
+    pool.submit(0, request, LIMIT)
     return collect(pool, 1)[0].answer
 
 
@@ -90,15 +93,13 @@ def test_pools_describe_the_tasks_alike(pool: Pool) -> None:
         (setting(10 * MEMORY), status.OUT_OF_MEMORY, "MemoryError: no room"),
         (setting(10 * RAISE), status.FAILED, "ValueError: out of order"),
         (setting(10 * EXIT), status.CRASHED, ""),
-        (setting(10 * HANG), status.TIMED_OUT, "killed after 1.5 s"),
     ],
-    ids=["finished", "not_finite", "diverged", "out_of_memory", "failed", "crashed", "timed_out"],
+    ids=["finished", "not_finite", "diverged", "out_of_memory", "failed", "crashed"],
 )
 def test_every_outcome_is_recorded_and_the_pool_goes_on(
     pool: Pool, program: str, expected: str, detail: str | None
 ) -> None:
-    limit = HANGING_LIMIT if expected == status.TIMED_OUT else LIMIT
-    answer = outcome(pool, evaluate(program), limit)
+    answer = outcome(pool, evaluate(program))
     assert answer["outcome"] == expected
     assert ("detail" in answer) == (detail is not None)
     assert (detail or "") in answer.get("detail", "")
@@ -125,7 +126,9 @@ def test_the_time_limit_is_from_when_an_evaluation_begins(pool: Pool) -> None:
     for key, finished in done.items():
         expected = status.TIMED_OUT if key in hanging else status.FINISHED
         assert finished.answer["outcome"] == expected
-        assert finished.seconds >= HANGING_LIMIT or key not in hanging
+        if key in hanging:
+            assert finished.seconds >= HANGING_LIMIT
+            assert finished.answer["detail"] == "killed after 1.5 s"
 
 
 def test_what_a_task_prints_is_no_answer(pool: Pool) -> None:

@@ -24,6 +24,8 @@ from proxy_tasks.status import FINISHED
 
 #: Seconds between looks at signals and the clock while waiting.
 _TICK = 0.5
+#: Seconds between two notes of how long the session has gone on.
+_NOTE_EVERY = 1.0
 #: The most proposals and commits that one transaction holds.
 _BATCH = 256
 
@@ -50,7 +52,7 @@ class Driver:
         self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
         self.steps = training_steps(log)
         self._answers: dict[int, Finished] = {}
-        self._began = time.monotonic()
+        self._began = self._noted = time.monotonic()
         self._cpu = time.process_time()
         self._before, self._session = self._open_session()
         self.phase = "search"
@@ -116,7 +118,8 @@ class Driver:
                     fresh.append(record)
                 elif not self._commit_next():
                     break
-            self._note_session()
+            if time.monotonic() - self._noted >= _NOTE_EVERY:
+                self._note_session()
         for record in fresh:
             self._dispatch(record)
         return bool(self.evolution.pending) or not self._is_spent()
@@ -241,6 +244,7 @@ class Driver:
         return float(before), number
 
     def _note_session(self) -> None:
+        self._noted = time.monotonic()
         facts = {
             "workers": self.pool.size,
             "driver_cpu_seconds": round(time.process_time() - self._cpu, 3),

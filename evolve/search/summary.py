@@ -126,7 +126,7 @@ def _champion(log: RunLog) -> dict[str, Any] | None:
     entry = _entry(record)
     if number == baseline_number(log):
         entry["fitness"] = 0.0
-    return {**entry, "losses": _final(record), "simplified": None, "identity": None}
+    return {**entry, "losses": _final(record)}
 
 
 def _entry(record: Record) -> dict[str, Any]:
@@ -135,6 +135,8 @@ def _entry(record: Record) -> dict[str, Any]:
         "fitness": record.fitness,
         "program": record.program,
         "live_program": to_text(live_program(from_text(record.program))),
+        "simplified": None,
+        "identity": None,
     }
 
 

@@ -14,13 +14,17 @@ from typing import Any
 from evolve.search.pool.base import Died, Pool, Setup, Worker
 from evolve.search.pool.environment import ENVIRONMENT
 
+#: What workers print is thrown away beyond this; a task may print at every step.
+_LOG_BYTES = 10_000_000
+
 
 class ChildProcess:
     """A worker in a child process, spoken to over pipes; see `worker`."""
 
     def __init__(self, setup: Setup) -> None:
+        self._log = setup.log or os.devnull
         path = os.pathsep.join([*setup.path, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-        with open(setup.log or os.devnull, "ab") as errors:
+        with open(self._log, "ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "evolve.search.pool.worker"],
                 stdin=subprocess.PIPE,
@@ -37,6 +41,9 @@ class ChildProcess:
         self._died_before = False
 
     def send(self, request: dict[str, Any]) -> None:
+        with suppress(FileNotFoundError):
+            if os.path.getsize(self._log) > _LOG_BYTES:
+                os.truncate(self._log, 0)
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
