@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,28 @@ def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:
         assert log.stat().st_size < 10_000
         log.unlink()  # nobody needs it
         assert outcome(pool, evaluate(DESCENT))["outcome"] == status.FINISHED
+
+
+DRIVER = """
+import sys, time
+from evolve.search.pool import SerialPool
+from tasks_that_fail import HANG
+from test_evaluation import evaluate, setting
+from test_pool_ends import SETUP
+with SerialPool(SETUP) as pool:
+    pool.submit(0, evaluate(setting(10 * HANG)), 600.0)
+    time.sleep(0.5)
+    print("hanging", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_hanging_worker_does_not_outlive_a_driver_that_was_killed() -> None:
+    command = [sys.executable, "-c", DRIVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "hanging\n"
+        family = descendants(driver.pid)
+        assert len(family) == 1
+        driver.kill()
+    assert gone(family)

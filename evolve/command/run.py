@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from evolve.search.provenance import provenance
 from primitives.text import to_text
 from proxy_tasks.catalog import CATALOG, TaskError, resolve
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_START = "adamw"
 
 
@@ -75,17 +77,19 @@ def _session(
     console = Console(stderr=False)
     if not arguments.quiet:
         console.print(f"run folder: {log.folder}", highlight=False, soft_wrap=True)
+    interruption = _Interruption(log.folder)
     with (
-        _interruptible(log.folder) as check,
+        interruption.handled(),
         open_pool(_setup(log, config), workers, arguments.address) as pool,
         Progress(console, arguments.quiet) as progress,
     ):
 
         def observe(driver: Driver) -> None:
-            check()
+            interruption.check()
             progress(driver)
 
         driver = Driver(log, pool, observe)
+        interruption.at_once = False
         for budget in budgets:
             driver.add_budget(budget)
         driver.run()
@@ -177,33 +181,40 @@ class Interrupted(EvolveError):
         self.exit_code = 128 + signal_number
 
 
-@contextmanager
-def _interruptible(folder: Path) -> Iterator[Callable[[], None]]:
-    """Turn SIGINT and SIGTERM into `Interrupted`; the log is sound whenever that happens.
+class _Interruption:
+    """SIGINT or SIGTERM, turned into `Interrupted`; the log is sound whenever that happens.
 
-    Gives a function that raises it if a signal came: an exception that is raised
-    while native code runs may be lost there, or come back as another.
+    While the workers start, it is raised at once. Later, when the driver looks
+    up often, only by `check`: an exception raised in the middle of native code
+    may be lost there, or come back as another.
     """
-    import signal
 
-    received: list[int] = []
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._received: int | None = None
+        self.at_once = True
 
-    def check() -> None:
-        if received:
-            raise Interrupted(received[0], folder)
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self._received is not None:
+            raise Interrupted(self._received, self._folder)
 
-    def interrupt(number: int, frame: object) -> None:
-        received.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+        for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)  # let the workers be ended in peace
-        check()
+        if self.at_once:
+            self.check()
 
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    except Exception:
-        check()
-        raise
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Receive signals inside."""
+        before = {each: signal.signal(each, self._receive) for each in _SIGNALS}
+        try:
+            yield
+        except Exception:
+            self.check()
+            raise
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
