@@ -161,8 +161,6 @@ def test_a_run_that_was_killed_goes_on_as_if_it_never_had(folder: Path, referenc
         (signal.SIGINT, 0, 0.5),
         (signal.SIGTERM, 0, 1.5),
         (signal.SIGTERM, 1, 1.0),
-        (signal.SIGTERM, 1, 3.0),
-        (signal.SIGINT, 1, 4.0),
     ],
 )
 def test_a_signal_while_workers_start(folder: Path, how: int, workers: int, delay: float) -> None:
@@ -173,7 +171,7 @@ def test_a_signal_while_workers_start(folder: Path, how: int, workers: int, dela
         return time.monotonic() - began > delay
 
     code, err = stop(process, folder / name, late_enough, how)
-    assert code == 128 + how
+    assert code == 128 + how, err
     assert f"evolve resume {folder / name}" in err
 
 

@@ -212,7 +212,7 @@ class _Interruption:
         before = {each: signal.signal(each, self._receive) for each in _SIGNALS}
         try:
             yield
-        except Exception:
+        except BaseException:  # Ray may turn a signal into an exit of its own
             self.check()
             raise
         finally:
