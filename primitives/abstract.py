@@ -61,7 +61,7 @@ class Analysis:
     """What abstract execution finds.
 
     Attributes:
-        nodes: every value computed, dead ones included; arguments come first.
+        nodes: the inputs and every value that a live statement computes; arguments come first.
         update: the node of the update.
         slots: for each live slot, in the order of the program: its position
             among the program's slots, and the node of its value after the step.
@@ -94,23 +94,19 @@ def analyse(program: Program) -> Analysis:
         ProgramError: if a variable is used before it is assigned, a function is
             given kinds it does not take, or an output is missing or no tree.
     """
-    nodes, env, reads_gradient = _single_assignment(program)
-    live, slots_read = _liveness(program)
-    written = {statement.target for statement in program.statements}
-    slots = tuple(
-        (position, env[name])
-        for position, name in enumerate(program.slots)
-        if name in slots_read and name in written
-    )
-    update = env[UPDATE]
-    reached = sorted(_reachable(nodes, [update, *(node for _, node in slots)]))
+    flow = _flow(program)
+    live, kept = _liveness(flow)
+    nodes, where = _single_assignment(program, flow, live)
+    slots = tuple([(position, where[flow.ends[position + 1]]) for position in kept])
+    update = where[flow.ends[0]]
+    reached = sorted(_reachable(nodes, [update, *[node for _, node in slots]]))
     return Analysis(
         nodes=nodes,
         update=update,
         slots=slots,
         live=live,
         functional_hash=_functional_hash(nodes, reached, update, slots),
-        learns=reads_gradient and any(nodes[n].function == GRADIENT for n in reached),
+        learns=GRADIENT in {nodes[n].function for n in reached},
     )
 
 
@@ -146,8 +142,84 @@ def _rename_spent_slots(lean: list[Statement], program: Program) -> list[Stateme
     ]
 
 
-def _single_assignment(program: Program) -> tuple[list[Node], dict[str, int], bool]:
-    """The values of a program, numbered; the node each variable ends with."""
+class _Flow(NamedTuple):
+    """Which value each statement reads, values being numbered inputs first, then statements.
+
+    Attributes:
+        inputs: the names that exist before the first statement.
+        kinds: the kind of each value.
+        reads: for each statement its arguments: numbers of values, or constants.
+        ends: the values that the update and the slots have at return.
+    """
+
+    inputs: tuple[str, ...]
+    kinds: list[str]
+    reads: list[list[int | float]]
+    ends: list[int]
+
+
+def _flow(program: Program) -> _Flow:
+    """Check a program, and find what each statement reads."""
+    given = program.inputs()
+    numbers = {name: i for i, name in enumerate(given)}
+    kinds = list(given.values())
+    reads: list[list[int | float]] = []
+    for index, statement in enumerate(program.statements):
+        try:
+            read = [numbers[a] if isinstance(a, str) else float(a) for a in statement.arguments]
+        except KeyError as error:
+            what = f"'{error.args[0]}' is used before it is assigned"
+            raise _invalid(index, statement, what) from None
+        function = BY_NAME[statement.function]
+        tried = tuple([kinds[a] if type(a) is int else SCALAR for a in read])
+        kind = function.signatures.get(tried)
+        if kind is None:
+            what = f"'{function.name}' does not take ({', '.join(tried)})"
+            raise _invalid(index, statement, what)
+        numbers[statement.target] = len(kinds)
+        kinds.append(kind)
+        reads.append(read)
+    if UPDATE not in numbers:
+        raise ProgramError("'update' is never assigned; a program must compute it")
+    ends = [numbers[name] for name in (UPDATE, *program.slots)]
+    for name, end in zip((UPDATE, *program.slots), ends, strict=True):
+        if kinds[end] != TREE:
+            raise ProgramError(
+                f"'{name}' is a {kinds[end]} at return; it must be a tree like the weights"
+            )
+    return _Flow(tuple(given), kinds, reads, ends)
+
+
+def _liveness(flow: _Flow) -> tuple[tuple[bool, ...], list[int]]:
+    """Which statements are live, and the positions of the live slots.
+
+    The update is wanted at the end of the step, and then what every slot ends
+    with whose value from the step before is found to be wanted.
+    """
+    first = len(flow.inputs)
+    position = {number: i for i, number in enumerate(range(2, first - 1))}
+    live = [False] * len(flow.reads)
+    found: set[int | float] = set()
+    stack: list[int | float] = [flow.ends[0]]
+    while stack:
+        value = stack.pop()
+        if type(value) is not int or value in found:
+            continue
+        found.add(value)
+        if value >= first:
+            live[value - first] = True
+            stack.extend(flow.reads[value - first])
+        elif value in position:
+            stack.append(flow.ends[position[value] + 1])
+    # A slot that is never written is zero for ever, and no state.
+    kept = [i for value, i in position.items() if value in found and flow.ends[i + 1] != value]
+    return tuple(live), kept
+
+
+def _single_assignment(
+    program: Program, flow: _Flow, live: Sequence[bool]
+) -> tuple[list[Node], dict[int, int]]:
+    """The nodes of the live part; the node of each of its values."""
     nodes: list[Node] = []
     numbers: dict[tuple, int] = {}
 
@@ -159,77 +231,40 @@ def _single_assignment(program: Program) -> tuple[list[Node], dict[str, int], bo
             nodes.append(Node(function, arguments, kind))
         return found
 
-    env = _inputs(program, number)
-    for index, statement in enumerate(program.statements):
-        function = BY_NAME[statement.function]
+    first = len(flow.inputs)
+    where = {value: number(*_input(flow, value)) for value in range(first)}
+    for value, (statement, read, alive) in enumerate(
+        zip(program.statements, flow.reads, live, strict=True), first
+    ):
+        if not alive:
+            continue
         arguments = [
-            env.get(a, -1) if isinstance(a, str) else number(CONSTANT, (_bits(a),), SCALAR)
-            for a in statement.arguments
+            where[a] if type(a) is int else number(CONSTANT, (_bits(a),), SCALAR) for a in read
         ]
-        if -1 in arguments:
-            missing = statement.arguments[arguments.index(-1)]
-            raise _invalid(index, statement, f"'{missing}' is used before it is assigned")
-        kind = function.signatures.get(tuple([nodes[a].kind for a in arguments]))
-        if kind is None:
-            kinds = ", ".join(nodes[a].kind for a in arguments)
-            raise _invalid(index, statement, f"'{function.name}' does not take ({kinds})")
+        function = BY_NAME[statement.function]
         if function.commutative and arguments[0] > arguments[1]:
             arguments.reverse()
-        if all(nodes[a].function == CONSTANT for a in arguments):
+        if {nodes[a].function for a in arguments} <= {CONSTANT}:
             values = [nodes[a].arguments[0] for a in arguments]
-            env[statement.target] = number(CONSTANT, (_fold(function.name, *values),), SCALAR)
+            where[value] = number(CONSTANT, (_fold(function.name, *values),), SCALAR)
         else:
-            env[statement.target] = number(function.name, tuple(arguments), kind)
-    _check_outputs(program, env, nodes)
-    return nodes, env, (GRADIENT, ()) in numbers
+            where[value] = number(function.name, tuple(arguments), flow.kinds[value])
+    return nodes, where
 
 
-def _inputs(program: Program, number: Callable[[str, tuple, str], int]) -> dict[str, int]:
-    written = {statement.target for statement in program.statements}
-    env = {name: number(name, (), TREE) for name in (WEIGHTS, GRADIENT)}
-    env[RATE] = number(RATE, (), SCALAR)
-    for position, slot in enumerate(program.slots):
-        # A slot that is never written is zero for ever.
-        env[slot] = number("slot", (position,), TREE) if slot in written else number(ZERO, (), TREE)
-    return env
-
-
-def _check_outputs(program: Program, env: dict[str, int], nodes: Sequence[Node]) -> None:
-    if UPDATE not in env:
-        raise ProgramError("'update' is never assigned; a program must compute it")
-    for name in (UPDATE, *program.slots):
-        kind = nodes[env[name]].kind
-        if kind != TREE:
-            raise ProgramError(
-                f"'{name}' is a {kind} at return; it must be a tree like the weights"
-            )
+def _input(flow: _Flow, value: int) -> tuple[str, tuple, str]:
+    """The node of an input, as function, arguments and kind."""
+    name, position = flow.inputs[value], value - 2
+    if name in (WEIGHTS, GRADIENT, RATE):
+        return name, (), flow.kinds[value]
+    if flow.ends[position + 1] == value:  # never written: zero for ever
+        return ZERO, (), TREE
+    return "slot", (position,), TREE
 
 
 def _invalid(index: int, statement: Statement, what: str) -> ProgramError:
     # Most mutants that fail end here, so the statement is not printed.
     return ProgramError(f"statement {index + 1} ('{statement.target} = ...'): {what}")
-
-
-def _liveness(program: Program) -> tuple[tuple[bool, ...], set[str]]:
-    """Which statements are live, and which slots are read by live statements.
-
-    A least fixed point: at first only the update is wanted at the end of the
-    step; every slot found to be read before it is written is then wanted too.
-    """
-    wanted_slots: set[str] = set()
-    while True:
-        needed = {UPDATE, *wanted_slots}
-        live = []
-        for statement in reversed(program.statements):
-            alive = statement.target in needed
-            live.append(alive)
-            if alive:
-                needed.discard(statement.target)
-                needed.update(a for a in statement.arguments if type(a) is str)
-        read = needed.intersection(program.slots)
-        if read <= wanted_slots:
-            return tuple(reversed(live)), wanted_slots
-        wanted_slots |= read
 
 
 def _reachable(nodes: Sequence[Node], roots: Sequence[int]) -> set[int]:
@@ -295,20 +330,23 @@ def _functional_hash(
 def _digest(
     nodes: Sequence[Node], reached: Sequence[int], update: int, slots: Sequence[tuple[int, int]]
 ) -> bytes:
-    rank = {position: b"slot%d" % i for i, (position, _) in enumerate(slots)}
+    rank = {position: b"%d" % i for i, (position, _) in enumerate(slots)}
     digests: dict[int, bytes] = {}
     for index in reached:  # ascending, so arguments come before what reads them
         node = nodes[index]
         if node.function == "slot":
             # Whatever reads a slot's past is live, and so is the slot: it has a rank.
-            text = rank[node.arguments[0]]
+            digests[index] = _combined("slot", rank[node.arguments[0]])
         elif node.function == CONSTANT:
-            text = b"constant%d" % node.arguments[0]
+            digests[index] = _combined(CONSTANT, b"%d" % node.arguments[0])
         else:
             parts = [digests[a] for a in node.arguments]
             if len(parts) == 2 and BY_NAME[node.function].commutative:
                 parts.sort()
-            text = node.function.encode() + b"(" + b"".join(parts)
-        digests[index] = blake2b(text, digest_size=16).digest()
-    outputs = b"".join([digests[update], *(digests[node] for _, node in slots)])
-    return blake2b(outputs, digest_size=16).digest()
+            digests[index] = _combined(node.function, *parts)
+    return _combined("outputs", digests[update], *[digests[node] for _, node in slots])
+
+
+@lru_cache(maxsize=1 << 17)  # a child repeats most of its parent
+def _combined(function: str, *parts: bytes) -> bytes:
+    return blake2b(function.encode() + b"(" + b"".join(parts), digest_size=16).digest()

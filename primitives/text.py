@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import difflib
 import warnings
+from functools import lru_cache
 
 import numpy as np
 
@@ -63,7 +64,12 @@ def statement_text(statement: Statement) -> str:
 
 def _argument_text(argument: Argument) -> str:
     """Constants print as the shortest decimal that reads back to the same float32."""
-    return argument if isinstance(argument, str) else str(np.float32(argument))
+    return argument if isinstance(argument, str) else _constant_text(argument.hex())
+
+
+@lru_cache(maxsize=1 << 16)
+def _constant_text(exact: str) -> str:  # by its digits, because 0.0 == -0.0
+    return str(np.float32(float.fromhex(exact)))
 
 
 def from_text(text: str) -> Program:
