@@ -18,7 +18,7 @@ from test_pools import HERE, LIMIT, collect, outcome
 
 from evolve.errors import BadInput, PoolError
 from evolve.search.pool import Pool, SerialPool, Setup, open_pool
-from evolve.search.pool.base import Died, Worker
+from evolve.search.pool.base import Answer, Died, Request, Worker
 from proxy_tasks import status
 
 #: Ray forks; JAX, which other tests imported into this process, warns of that.
@@ -92,17 +92,19 @@ def test_an_address_without_a_cluster_is_bad_input(address: str) -> None:
 
 
 class Scripted:
-    """A worker that answers as it is told, one answer for each request."""
+    """A worker that answers as it is told, one answer (or one list of them) for each batch."""
 
     def __init__(self, answers: list[Any]) -> None:
         self.answers = answers
+        self.batches: list[list[Request]] = []
         self.killed = False
 
-    def send(self, request: dict[str, Any]) -> None:
-        self.asked = True
+    def send(self, requests: list[Request]) -> None:
+        self.batches.append(requests)
 
-    def receive(self) -> dict[str, Any] | Died | None:
-        return self.answers.pop(0) if self.answers else None
+    def receive(self) -> list[Answer] | Died | None:
+        answer = self.answers.pop(0) if self.answers else None
+        return [answer] if isinstance(answer, dict) else answer
 
     def kill(self) -> None:
         self.killed = True
@@ -171,6 +173,39 @@ def test_memory_that_the_machinery_saw_run_out_is_told_from_a_crash() -> None:
         answers = [pool.next(1.0), pool.next(1.0)]
         outcomes = [a.answer["outcome"] for a in answers if a is not None]
         assert outcomes == [status.OUT_OF_MEMORY, status.CRASHED]
+
+
+def batches(*reports: Any) -> ScriptedPool:
+    """Twelve requests for one worker, which reports so on its batches."""
+    pool = ScriptedPool([READY, *reports])
+    pool.__enter__()
+    for key in range(12):
+        pool.submit(key, {"key": key}, 0.01)
+    return pool
+
+
+def test_requests_go_in_batches_while_many_wait() -> None:
+    pool = batches(
+        {"of": 0}, *([{"of": key} for key in keys] for keys in ((1, 2, 3, 4), (5, 6, 7)))
+    )
+    done = [pool.next(0.1) for _ in range(8)]
+    assert [(f.key, f.answer) for f in done if f] == [(key, {"of": key}) for key in range(8)]
+    sizes = [len(batch) for batch in pool.workers[0].batches]
+    assert sizes == [1, 1, 4, 3, 1]
+
+
+@pytest.mark.parametrize("report", [Died("gone"), LOST, None], ids=["died", "lost", "late"])
+def test_the_requests_of_a_batch_that_fails_are_tried_one_by_one(report: Any) -> None:
+    pool = batches({"of": 0}, *([report] if report else []))
+    alone = [{"of": 1}, {"of": 2}, Died("it was 3")]
+    pool.scripts = [[READY, *alone], [READY, {"of": 4}, [{"of": key} for key in (5, 6, 7)]]]
+    done = [pool.next(1.0) for _ in range(8)]
+    answers = [f.answer for f in done if f]
+    assert [f.key for f in done if f] == list(range(8))
+    assert answers[3] == {"outcome": "crashed", "losses": {}, "steps": 0, "detail": "it was 3"}
+    assert answers[:3] + answers[4:] == [{"of": key} for key in (0, 1, 2, 4, 5, 6, 7)]
+    sizes = [len(batch) for batch in pool.workers[1].batches + pool.workers[2].batches]
+    assert sizes == [1, 1, 1, 1, 1, 1, 3, 1]
 
 
 def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:

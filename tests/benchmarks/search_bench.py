@@ -83,13 +83,13 @@ def _bare_rate(workers: list[ChildProcess], count: int) -> float:
     """Evaluations per second of bare processes, without any pool."""
     began = time.perf_counter()
     for worker in workers:
-        worker.send(_request())
+        worker.send([_request()])
     done = 0
     while done < count:
         for worker in workers:
             if worker.receive() is not None:
                 done += 1
-                worker.send(_request())
+                worker.send([_request()])
         time.sleep(0.0005)
     rate = done / (time.perf_counter() - began)
     for worker in workers:
@@ -102,7 +102,7 @@ def workers_2_over_1() -> None:
     """Evaluations per second of two Ray workers over one, and over two bare processes."""
     bare = [ChildProcess(_setup()) for _ in range(2)]
     for worker in bare:
-        worker.send({"action": "prepare", **_setup().request})
+        worker.send([{"action": "prepare", **_setup().request}])
     for worker in bare:
         while worker.receive() is None:
             time.sleep(0.01)

@@ -1,8 +1,11 @@
 """What every pool does: queue requests, keep workers busy, enforce time limits.
 
-A pool has workers that evaluate one request at a time. Whatever happens to a
-worker becomes the outcome of the request it was on; only faults of the
-machinery (a worker that dies while starting, a lost node) are tried again, once.
+A pool has workers that evaluate one request after another. While many wait, a
+worker is given a few at once, since every message costs the driver time. When
+such a batch does not end, its requests are tried again one by one; whatever
+then happens to a worker becomes the outcome of the request it was on. Only
+faults of the machinery (a worker that dies while starting, a lost node) are
+tried once more.
 """
 
 from __future__ import annotations
@@ -19,6 +22,12 @@ from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT
 #: Seconds a worker may take to start, to import JAX and to compile every task.
 START_LIMIT = 600.0
 _ATTEMPTS = 2
+#: The most requests that a worker is given at once.
+_BATCH = 4
+
+
+Request = dict[str, Any]
+Answer = dict[str, Any]
 
 
 class Setup(NamedTuple):
@@ -30,7 +39,7 @@ class Setup(NamedTuple):
         log: a file for what workers print; None discards it.
     """
 
-    request: dict[str, Any]
+    request: Request
     path: tuple[str, ...] = ()
     log: str | None = None
 
@@ -44,24 +53,31 @@ class Died(NamedTuple):
 
 
 class Worker(Protocol):
-    """A process, here or elsewhere, that answers one request at a time."""
+    """A process, here or elsewhere, that answers one batch of requests at a time."""
 
-    def send(self, request: dict[str, Any]) -> None:
-        """Begin a request."""
+    def send(self, requests: list[Request]) -> None:
+        """Begin a batch."""
 
-    def receive(self) -> dict[str, Any] | Died | None:
-        """The answer, or how the worker died, or None if there is nothing yet."""
+    def receive(self) -> list[Answer] | Died | None:
+        """The answers, or how the worker died, or None if there is nothing yet."""
 
     def kill(self) -> None:
         """End the worker at once, whatever it does."""
 
 
 class Finished(NamedTuple):
-    """An evaluation that ended: its key, its answer, and how long it ran."""
+    """An evaluation that ended: its key, its answer, its seconds (in a batch their mean)."""
 
     key: int
-    answer: dict[str, Any]
+    answer: Answer
     seconds: float
+
+
+class _Job(NamedTuple):
+    key: int
+    request: Request
+    limit: float
+    alone: bool = False
 
 
 @dataclass
@@ -71,13 +87,12 @@ class _Seat:
     worker: Worker
     deadline: float
     ready: bool = False
-    key: int | None = None
-    request: dict[str, Any] = field(default_factory=dict)
+    batch: list[_Job] = field(default_factory=list)
     began: float = 0.0
 
     @property
     def idle(self) -> bool:
-        return self.ready and self.key is None
+        return self.ready and not self.batch
 
 
 class Pool(ABC):
@@ -91,7 +106,7 @@ class Pool(ABC):
     def __init__(self, setup: Setup, size: int) -> None:
         self.setup = setup
         self.size = size
-        self._waiting: deque[tuple[int, dict[str, Any], float]] = deque()
+        self._waiting: deque[_Job] = deque()
         self._seats: list[_Seat] = []
         self._faults: dict[int | None, int] = {}
         self._done: deque[Finished] = deque()
@@ -125,9 +140,9 @@ class Pool(ABC):
             seat.worker.kill()
         self._seats = []
 
-    def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
+    def submit(self, key: int, request: Request, limit: float) -> None:
         """Queue a request; `limit` is in seconds from when a worker begins it."""
-        self._waiting.append((key, request, limit))
+        self._waiting.append(_Job(key, request, limit))
         self._assign()
 
     def next(self, seconds: float) -> Finished | None:
@@ -142,7 +157,7 @@ class Pool(ABC):
 
     def _seat(self) -> _Seat:
         worker = self._new_worker()
-        worker.send({"action": "prepare", **self.setup.request})
+        worker.send([{"action": "prepare", **self.setup.request}])
         return _Seat(worker, deadline=time.monotonic() + START_LIMIT)
 
     def _assign(self) -> None:
@@ -150,10 +165,18 @@ class Pool(ABC):
             if not self._waiting:
                 return
             if seat.idle:
-                seat.key, seat.request, limit = self._waiting.popleft()
+                seat.batch = self._next_batch()
                 seat.began = time.monotonic()
-                seat.deadline = seat.began + limit
-                seat.worker.send(seat.request)
+                seat.deadline = seat.began + sum(job.limit for job in seat.batch)
+                seat.worker.send([job.request for job in seat.batch])
+
+    def _next_batch(self) -> list[_Job]:
+        """At most half of this worker's share of what waits, so that none idles at the end."""
+        batch = [self._waiting.popleft()]
+        size = min(_BATCH, len(self._waiting) // (2 * self.size))
+        while len(batch) < size and not (batch[0].alone or self._waiting[0].alone):
+            batch.append(self._waiting.popleft())
+        return batch
 
     def _turn(self, seconds: float) -> None:
         """Wait a little, then look at every busy worker once."""
@@ -167,45 +190,49 @@ class Pool(ABC):
         self._assign()
 
     def _look(self, index: int, seat: _Seat) -> None:
-        answer = seat.worker.receive()
-        if answer is None and time.monotonic() < seat.deadline:
+        answers = seat.worker.receive()
+        if answers is None and time.monotonic() < seat.deadline:
             return
         if not seat.ready:
-            self._started(index, seat, answer)
-        elif answer is None:
-            limit = seat.deadline - seat.began
-            self._ended(seat, _failure(TIMED_OUT, f"killed after {limit:g} s"))
-            self._replace(index)
-        elif isinstance(answer, Died):
-            if answer.infrastructure:
-                self._retry(seat, answer)
-            else:
-                outcome = OUT_OF_MEMORY if answer.out_of_memory else CRASHED
-                self._ended(seat, _failure(outcome, answer.detail))
-            self._replace(index)
+            self._started(index, seat, answers)
+        elif isinstance(answers, list):
+            self._ended(seat, answers)
         else:
-            self._ended(seat, answer)
+            self._failed(seat, answers)
+            self._replace(index)
 
-    def _started(self, index: int, seat: _Seat, answer: dict[str, Any] | Died | None) -> None:
-        if isinstance(answer, dict):
+    def _started(self, index: int, seat: _Seat, answers: list[Answer] | Died | None) -> None:
+        if isinstance(answers, list):
+            (answer,) = answers
             if "tasks" not in answer:
                 raise BadInput(answer.get("error") or answer["detail"])
             seat.ready = True
             self.tasks = answer["tasks"]
             return
-        detail = answer.detail if answer else f"it was not ready after {START_LIMIT:g} s"
+        detail = answers.detail if answers else f"it was not ready after {START_LIMIT:g} s"
         self._count_fault(None, f"a worker did not start: {detail}")
         self._replace(index)
 
-    def _ended(self, seat: _Seat, answer: dict[str, Any]) -> None:
-        assert seat.key is not None
-        self._done.append(Finished(seat.key, answer, time.monotonic() - seat.began))
-        seat.key = None
+    def _ended(self, seat: _Seat, answers: list[Answer]) -> None:
+        seconds = (time.monotonic() - seat.began) / len(seat.batch)
+        for job, answer in zip(seat.batch, answers, strict=True):
+            self._done.append(Finished(job.key, answer, seconds))
+        seat.batch = []
 
-    def _retry(self, seat: _Seat, died: Died) -> None:
-        self._count_fault(seat.key, f"a worker was lost: {died.detail}")
-        assert seat.key is not None
-        self._waiting.appendleft((seat.key, seat.request, seat.deadline - seat.began))
+    def _failed(self, seat: _Seat, died: Died | None) -> None:
+        """The worker died, or has worked for too long."""
+        if len(seat.batch) > 1:  # nobody knows which one it was
+            self._waiting.extendleft(job._replace(alone=True) for job in reversed(seat.batch))
+            return
+        (job,) = seat.batch
+        if died is None:
+            self._ended(seat, [_failure(TIMED_OUT, f"killed after {job.limit:g} s")])
+        elif died.infrastructure:
+            self._count_fault(job.key, f"a worker was lost: {died.detail}")
+            self._waiting.appendleft(job)
+        else:
+            outcome = OUT_OF_MEMORY if died.out_of_memory else CRASHED
+            self._ended(seat, [_failure(outcome, died.detail)])
 
     def _count_fault(self, key: int | None, what: str) -> None:
         self._faults[key] = self._faults.get(key, 0) + 1
@@ -217,5 +244,5 @@ class Pool(ABC):
         self._seats[index] = self._seat()
 
 
-def _failure(outcome: str, detail: str) -> dict[str, Any]:
+def _failure(outcome: str, detail: str) -> Answer:
     return {"outcome": outcome, "losses": {}, "steps": 0, "detail": detail}

@@ -9,9 +9,8 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any
 
-from evolve.search.pool.base import Died, Pool, Setup, Worker
+from evolve.search.pool.base import Answer, Died, Pool, Request, Setup, Worker
 from evolve.search.pool.environment import ENVIRONMENT
 
 #: What workers print is thrown away beyond this; a task may print at every step.
@@ -40,17 +39,17 @@ class ChildProcess:
         self._received = b""
         self._died_before = False
 
-    def send(self, request: dict[str, Any]) -> None:
+    def send(self, requests: list[Request]) -> None:
         with suppress(FileNotFoundError):
             if os.path.getsize(self._log) > _LOG_BYTES:
                 os.truncate(self._log, 0)
         try:
-            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.write(json.dumps(requests).encode() + b"\n")
             self._requests.flush()
         except BrokenPipeError:
             self._died_before = True  # `receive` finds the end of the pipe
 
-    def receive(self) -> dict[str, Any] | Died | None:
+    def receive(self) -> list[Answer] | Died | None:
         while b"\n" not in self._received:
             if not select.select([self.answers], [], [], 0)[0]:
                 return None
@@ -59,8 +58,8 @@ class ChildProcess:
                 return self._died()
             self._received += data
         line, self._received = self._received.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        answers: list[Answer] = json.loads(line)
+        return answers
 
     def _died(self) -> Died:
         code = self._process.wait()

@@ -1,6 +1,6 @@
 """A worker process: `python -m evolve.search.pool.worker` reads requests, writes answers.
 
-One JSON object a line, on standard input and output. What the tasks print goes
+One JSON list of them a line, on standard input and output. What the tasks print goes
 to standard error, so that it cannot be taken for an answer, and what they read
 from standard input is nothing. The process ends when its input does: that is
 when the driver has gone, even if it was killed and a task hangs.
@@ -12,7 +12,9 @@ import json
 import os
 import threading
 from queue import SimpleQueue
-from typing import Any, TextIO
+from typing import TextIO
+
+from evolve.search.pool.base import Request
 
 
 def main() -> None:
@@ -20,18 +22,19 @@ def main() -> None:
     answers, lines = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    requests: SimpleQueue[dict[str, Any]] = SimpleQueue()
-    threading.Thread(target=_read, args=(lines, requests), daemon=True).start()
+    batches: SimpleQueue[list[Request]] = SimpleQueue()
+    threading.Thread(target=_read, args=(lines, batches), daemon=True).start()
     from proxy_tasks.evaluation import Evaluator, answer
 
     evaluator = Evaluator()
     while True:
-        print(json.dumps(answer(evaluator, requests.get())), file=answers, flush=True)
+        batch = [answer(evaluator, request) for request in batches.get()]
+        print(json.dumps(batch), file=answers, flush=True)
 
 
-def _read(lines: TextIO, requests: SimpleQueue[dict[str, Any]]) -> None:
+def _read(lines: TextIO, batches: SimpleQueue[list[Request]]) -> None:
     for line in lines:
-        requests.put(json.loads(line))
+        batches.put(json.loads(line))
     os._exit(0)
 
 
