@@ -21,21 +21,21 @@ Undecidable (`is_lion` None) is what lies near a border:
 - signs that agree with the best Lion on 99.8 % to 99.98 % (Lion itself, in float32, does so
   on more). From 99.9 % on the family is still "lion", and the extras say "approximate".
 - signs that differ from the best one-beta rule on 0.05 % to 0.15 %;
-- betas that the stream cannot tell from 0 or 1;
-- updates of equal size only where gradients are about 1, not where they are 1e-3;
-- weight decay so large that float32 loses the sign beside it.
+- betas that the stream cannot tell from 0 or 1 (within about 1e-4; within about 1e-5
+  they are taken for 0 or 1);
+- updates of equal size only where gradients are about 1, not where they are 1e-3.
 
 Programs of the paper before they were simplified (4 and 8) clip the gradient first and take
-its arcsine, so they are not Lion on the stream `FULL`; on `SMALL`, whose gradients are below
-every clip, they are. `Label.agreement` says how far from Lion a sign rule is.
+its arcsine, so they are not Lion on `full_stream()`; on `small_stream()`, whose gradients
+are below every clip, they are. `Label.agreement` says how far from Lion a sign rule is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -45,6 +45,8 @@ from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
 Array = np.ndarray
 
 RUNS, ARRAYS, ELEMENTS, STEPS = 3, 4, 64, 200
+#: The largest gradient: float32 still holds exp(x) and exp(-x), times small numbers too.
+LARGEST = 60.0
 #: A program that is no sign rule shows it in the first steps.
 FIRST_STEPS = 12
 
@@ -52,6 +54,36 @@ FIRST_STEPS = 12
 SAME, NEARLY, POSSIBLY = 0.9998, 0.999, 0.998
 #: Shares of signs that differ from the best one-beta rule: below it is one, above it is not.
 ONE_BETA, TWO_BETAS = 0.0005, 0.0015
+#: The largest beta2 told from 1.
+MOST_BETA2 = 0.9999
+#: As many signs of the stream do not tell two rules apart.
+FEW = 2.5
+
+
+class Tier(NamedTuple):
+    """How equal the sizes of updates must be for gradients of a size.
+
+    x / (|x| + 1e-8) is 1 up to 0.002 if |x| > 5e-6; that holds for nearly all elements only
+    where gradients are large. Only the signs of tiny ones count.
+
+    Attributes:
+        least: what most sizes must reach, relative to the common one.
+        share: how many must.
+        strict: they are no signs otherwise; else it is left open.
+    """
+
+    least: float
+    share: float
+    strict: bool
+
+
+LARGE, MIDDLE = Tier(0.998, 0.995, True), Tier(0.998, 0.93, True)
+SMALL, TINY = Tier(0.95, 0.9, False), Tier(0.0, 0.0, False)
+
+
+def _tier(decade: float) -> Tier:
+    """The tier of gradients from 10^decade on."""
+    return LARGE if decade >= -1 else MIDDLE if decade >= -3 else SMALL if decade >= -4 else TINY
 
 
 # The stream ---------------------------------------------------------------------------
@@ -68,18 +100,23 @@ class Stream:
         gradients, weights: float32.
         rates: the schedule `[steps]`, from 1 down to almost 0, in no order, with repeats.
         tiers: the size of the gradients of each array, for the test of the updates' size:
-            "large" (a sign rule gives 1 up to 1e-3), "small" (up to 0.05), "tiny" (no test).
+            a `Tier`.
     """
 
     gradients: Array
     weights: Array
     rates: Array
-    tiers: tuple[str, ...]
+    tiers: tuple[Tier, ...]
 
     @cached_property
     def flat(self) -> Array:
         """The gradients of run 0, float64 `[steps, elements of all arrays]`."""
         return self.gradients[:, 0].reshape(STEPS, -1).astype(np.float64)
+
+    @cached_property
+    def light(self) -> Stream:
+        """The same with weights so small that no decay drowns what is beside it."""
+        return replace(self, weights=self.weights * np.float32(1e-5))
 
     @cached_property
     def grid(self) -> _Grid:
@@ -100,11 +137,16 @@ def _noise(rng: np.random.Generator) -> Array:
 
 
 def _gradients(rng: np.random.Generator, scales: Array, swing: float) -> Array:
-    """One run: noise, times the scale of each element, times a swing of each array in time."""
+    """One run: noise, times the scale of each element, times swings in time.
+
+    Each array swings by itself, and now and then all are smaller for eight steps.
+    """
     phase = rng.uniform(0, 2 * np.pi, (2, ARRAYS, 1))
     time = np.arange(STEPS)[:, None, None]
     waves = np.sin(time / 17 + phase[0]) + np.sin(time / 3.1 + phase[1])
-    return _noise(rng) * scales * np.exp(swing * waves / 2)
+    level = np.repeat(rng.choice([-2.5, -0.8, 0.0, 0.0], STEPS // 8), 8)[:, None, None]
+    swings = np.exp(swing * (waves / 2 + level))
+    return np.clip(_noise(rng) * scales * swings, -LARGEST, LARGEST)
 
 
 def _stream(seed: int, decades: list[tuple[float, float]], least: float, swing: float) -> Stream:
@@ -117,21 +159,24 @@ def _stream(seed: int, decades: list[tuple[float, float]], least: float, swing: 
     apart = rng.uniform(0.5, 1.5, (STEPS, ARRAYS, ELEMENTS))
     weights[:, 1] = weights[:, 0] + apart * rng.choice([-1.0, 1.0], apart.shape)
     rates = rng.permutation(np.tile(np.geomspace(1.0, least, STEPS // 10), 10))
-    tiers = tuple("large" if low >= -1 else "small" if low >= -4 else "tiny" for low, _ in decades)
+    tiers = tuple(_tier(low) for low, _ in decades)
     gradients = np.stack([first, first, mixed], axis=1)
     return Stream(*(a.astype(np.float32) for a in (gradients, weights, rates)), tiers)
 
 
 @cache
 def full_stream() -> Stream:
-    """Gradients from 1e-6 to 1e3."""
-    return _stream(1, [(-6.0, -5.5), (-3.5, -2.0), (-0.5, 0.5), (-1.0, 2.5)], 0.003, 1.5)
+    """Gradients from 1e-6 to 60."""
+    return _stream(1, [(-6.0, -5.5), (-3.5, -2.0), (-0.5, 0.5), (-1.0, 1.0)], 0.003, 1.5)
 
 
 @cache
 def small_stream() -> Stream:
-    """Gradients of 1e-3 and below: a clip to the schedule or a curve leaves them as they are."""
-    return _stream(2, [(-4.0, -3.5), (-3.5, -3.0), (-3.5, -3.0), (-4.0, -3.0)], 0.5, 0.3)
+    """Gradients about 1e-3: a clip to the schedule or a curve leaves them as they are.
+
+    So does an update's term that vanishes with the gradient: it is not seen here.
+    """
+    return _stream(2, [(-3.0, -2.5), (-3.0, -2.5), (-3.0, -2.5), (-2.5, -2.3)], 0.5, 0.3)
 
 
 # Running ------------------------------------------------------------------------------
@@ -201,11 +246,11 @@ class Signs(NamedTuple):
 
 
 class _NotSigns(Exception):
-    """The updates are no signs; the message says why. `open`: it cannot be decided."""
+    """The updates are no signs; the message says why."""
 
-    def __init__(self, reason: str, is_open: bool = False) -> None:
-        super().__init__(reason)
-        self.is_open = is_open
+
+class _Drowned(_NotSigns):
+    """There is nothing beside weight decay that float32 would show."""
 
 
 def _take_apart(updates: Array, stream: Stream) -> Signs:
@@ -216,18 +261,28 @@ def _take_apart(updates: Array, stream: Stream) -> Signs:
     decay = _decay(updates, weights)
     drift = decay[:, None, None, None] * weights
     rest = np.abs(updates - drift)
-    large = [i for i, tier in enumerate(stream.tiers) if tier == "large"] or [*range(ARRAYS)]
-    size = np.median(rest[:, :, large].reshape(len(rest), -1), axis=1)
-    grain = 3e-7 * np.abs(decay) + 1e-44  # what float32 leaves after the subtraction
-    if (size < 100 * grain).any():
-        if (np.abs(decay) > 1e-30).any() and size.any():
-            raise _NotSigns("the weight decay drowns the rest, if there is any", True)
-        raise _NotSigns("at some steps there is no update beside weight decay")
+    strict = [i for i, tier in enumerate(stream.tiers) if tier.strict]
+    size = np.median(rest[:, :, strict].reshape(len(rest), -1), axis=1)
+    # What float32 leaves after the subtraction.
+    grain = 1.5e-7 * np.abs(decay) * np.abs(weights).max() + 1e-44
+    told = size > 100 * grain
+    if not told.all():
+        _refuse_drowned(rest, size, grain, told)
     relative = rest / size[:, None, None, None]
     noise = (grain / size)[:, None, None, None]
     soft = _check_sizes(relative, noise, stream.tiers)
     signs = np.where(relative > 1e-5 + 2 * noise, np.sign(updates - drift), 0).astype(np.int8)
     return Signs(signs, decay, size, soft)
+
+
+def _refuse_drowned(rest: Array, size: Array, grain: Array, told: Array) -> NoReturn:
+    """Raise, since at some steps (not `told`) most updates are nothing but weight decay."""
+    largest = rest.reshape(len(rest), -1).max(axis=1)
+    if (largest > 1000 * np.maximum(size, grain))[~told].any():
+        raise _NotSigns("the updates are not of equal size")
+    if told.any() or (grain < 1e-40).any():
+        raise _NotSigns("at some steps there is no update beside weight decay")
+    raise _Drowned("there is nothing but weight decay")
 
 
 def _decay(updates: Array, weights: Array) -> Array:
@@ -236,23 +291,34 @@ def _decay(updates: Array, weights: Array) -> Array:
     return np.median(ratio.reshape(len(ratio), -1), axis=1)
 
 
-def _check_sizes(relative: Array, noise: Array, tiers: tuple[str, ...]) -> bool:
+def _check_sizes(relative: Array, noise: Array, tiers: tuple[Tier, ...]) -> bool:
     """Whether sizes are equal only for large gradients; raises if they are not even there."""
     if (relative > 1.002 + 2 * noise).mean() > 1 - SAME:
         raise _NotSigns("the updates are not of equal size")
     soft = False
     for i, tier in enumerate(tiers):
-        part = relative[:, :, i]
-        full = part > (0.998 if tier == "large" else 0.95) - 2 * noise[..., 0]
-        if tier == "large" and (full.mean() < 0.995 or full.mean(axis=(1, 2)).min() < 0.9):
+        full = relative[:, :, i] > tier.least - 2 * noise[..., 0]
+        # At no step may many differ, even if few do at most steps.
+        uneven = full.mean() < tier.share or full.mean(axis=(1, 2)).min() < tier.share - 0.15
+        if uneven and tier.strict:
             raise _NotSigns("the updates are not of equal size")
-        soft = soft or (tier == "small" and bool(full.mean() < 0.9))
-    if soft and "large" not in tiers:
-        raise _NotSigns("the updates are not of equal size")
+        soft = soft or bool(uneven)
     return soft
 
 
 def record(program: Program, stream: Stream) -> Signs:
+    """Run a program on a stream and take its updates apart; light weights if heavy ones drown it.
+
+    Raises:
+        _NotSigns: if they are no signs.
+    """
+    try:
+        return _record(program, stream)
+    except _Drowned:
+        return _record(program, stream.light)
+
+
+def _record(program: Program, stream: Stream) -> Signs:
     """Run a program on a stream and take its updates apart.
 
     Raises:
@@ -333,7 +399,8 @@ class _Grid:
         rho = max((low + high) / 2, 1e-9)
         total = max(int((drawn != 0).sum()), 1)
         least = np.where(scores < 0, total, scores).min() / total
-        return Fit(scores[row, place] / total, rho, self.beta2[row]), float(least)
+        share = int(scores[row, place]) / total
+        return Fit(share, float(rho), float(self.beta2[row])), float(least)
 
     def best_one_beta(self, signs: Array) -> int:
         """Which of the grid's betas makes the best one-beta rule."""
@@ -401,11 +468,26 @@ def _refine(signs: Array, gradients: Array, rough: Fit) -> Fit:
     return Fit(_agreement(signs, (gradients + rho * sums).ravel()), rho, beta2)
 
 
-def _at_beta2(signs: Array, gradients: Array, near: Fit, beta2: float) -> float:
-    """The best agreement of a two-beta rule with this beta2."""
+def _at_beta2(signs: Array, gradients: Array, near: Fit, beta2: float) -> Fit:
+    """The best two-beta rule with this beta2."""
     sums = _sums(gradients, np.array([beta2]))[0]
     rho, _ = _Zoom(signs, gradients, near).at(np.array([beta2]))[0]
-    return _agreement(signs, (gradients + rho * sums).ravel())
+    return Fit(_agreement(signs, (gradients + rho * sums).ravel()), rho, beta2)
+
+
+def _polish(signs: Array, gradients: Array, best: Fit) -> Fit:
+    """A slow search around a fit that ties and few votes may have led astray."""
+    if best.beta2 > MOST_BETA2:
+        best = _at_beta2(signs, gradients, best, MOST_BETA2)
+    middle, top = (float(np.log(beta / (1 - beta))) for beta in (best.beta2, MOST_BETA2))
+    logits = np.concatenate([middle + np.linspace(-1, 1, 41), np.linspace(middle, top, 41)])
+    logits = np.minimum(logits, top)
+    found = _Zoom(signs, gradients, best).at(_logistic(logits))
+    least = min(wrong for _, wrong in found)
+    near = [i for i, (_, wrong) in enumerate(found) if wrong <= least + 1]
+    betas = [float(_logistic(logits[i])) for i in near[:: max(len(near) // 8, 1)]]
+    others = [_at_beta2(signs, gradients, best, beta2) for beta2 in betas]
+    return max([best, *others], key=lambda fit: fit.agreement)
 
 
 def _one_beta(signs: Array, stream: Stream) -> tuple[float, float]:
@@ -464,7 +546,7 @@ def label(program: Program, stream: Stream | None = None) -> Label:
     try:
         signs = record(program, stream)
     except _NotSigns as why:
-        return Label(None if why.is_open else False, None, str(why))
+        return Label(False, None, str(why))
     return _label_signs(signs, stream)
 
 
@@ -476,9 +558,6 @@ def _label_signs(found: Signs, stream: Stream) -> Label:
         is_lion = None if found.soft and is_lion is not False else is_lion
         return Label(is_lion, family, reason, decay=decay, extras=extras, **more)
 
-    dependence = _dependence(found.signs)
-    if dependence > 1 - POSSIBLY:
-        return verdict(False, None, "the signs depend on the weights or on other elements")
     signs = found.signs[:, 0].reshape(-1)
     zero_memory = _agreement(signs, stream.flat.ravel())
     if zero_memory > 1 - ONE_BETA:
@@ -488,6 +567,10 @@ def _label_signs(found: Signs, stream: Stream) -> Label:
     rough, least = stream.grid.best(signs)
     best = _refine(signs, stream.flat, rough) if rough.agreement > 0.9 else rough
     fitted: dict[str, Any] = {"agreement": max(best.agreement, one), "one_beta_agreement": one}
+    dependence = _dependence(found.signs)
+    if dependence > 1 - POSSIBLY:
+        reason = "the signs depend on the weights or on other elements"
+        return verdict(False, None, reason, beta1=best.beta1, beta2=best.beta2, **fitted)
     if one > 1 - TWO_BETAS:
         clear = one > 1 - ONE_BETA
         family = "signsgd" if zero_memory > one else "signum"
@@ -499,10 +582,15 @@ def _label_signs(found: Signs, stream: Stream) -> Label:
         ascends = 1 - least > 0.99
         reason = "it ascends" if ascends else "no two-beta rule has these signs"
         return verdict(False, None, reason, **fitted)
-    edge = _edge(signs, stream.flat, best)
-    if edge is not None:
-        is_lion, reason = edge
-        return verdict(is_lion, None if is_lion is False else "lion", reason, **fitted)
+    edge, reason = _edges(signs, stream.flat, best)
+    if edge > POSSIBLY:
+        free, best = best, _polish(signs, stream.flat, best)
+        fitted |= {"agreement": best.agreement, "beta1": best.beta1, "beta2": best.beta2}
+        ahead = (best.agreement - edge) * np.count_nonzero(signs)
+        if ahead <= -FEW and (edge == 1 or max(edge, free.agreement) < SAME):
+            return verdict(False, None, reason, **fitted)
+        if ahead < FEW:
+            return verdict(None, "lion", reason, **fitted)
     if best.agreement < SAME or dependence > 1 - SAME:
         extras = (*extras, "approximate")
         family = "lion" if best.agreement >= NEARLY else None
@@ -519,20 +607,16 @@ def _dependence(signs: Array) -> float:
     return max(float(((a != b) & (a != 0) & (b != 0)).mean()) for a, b in pairs)
 
 
-def _edge(signs: Array, gradients: Array, best: Fit) -> tuple[bool | None, str] | None:
-    """Whether betas that are no Lion's, being 0 or 1, fit as well (False) or nearly so (None)."""
+def _edges(signs: Array, gradients: Array, best: Fit) -> tuple[float, str]:
+    """How well betas fit that are no Lion's, being 0 or 1: the best agreement, and which."""
     latest = _sums(gradients, np.array([best.beta2]))[0]
     latest[0] = gradients[0]
     edges = {
         "beta1 is 1 or cannot be told from it": _agreement(signs, latest.ravel()),
-        "beta2 is 1 or cannot be told from it": _at_beta2(signs, gradients, best, 1.0),
-        "beta2 is 0 or cannot be told from it": _at_beta2(signs, gradients, best, 0.0),
+        "beta2 is 1 or cannot be told from it": _at_beta2(signs, gradients, best, 1.0).agreement,
+        "beta2 is 0 or cannot be told from it": _at_beta2(signs, gradients, best, 0.0).agreement,
     }
-    reason = max(edges, key=lambda name: edges[name])
-    if edges[reason] >= best.agreement:
-        return False, reason
-    # A few elements tell the two apart: enough, unless float32 may have flipped them.
-    return (None, reason) if edges[reason] > SAME else None
+    return max((agreement, reason) for reason, agreement in edges.items())
 
 
 def _other_run_agrees(signs: Array, stream: Stream, best: Fit) -> bool:

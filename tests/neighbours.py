@@ -98,8 +98,8 @@ def centres() -> dict[str, Program]:
 def neighbours(count: int, seed: int) -> list[Program]:
     """Different valid programs, each one to six mutations away from a centre.
 
-    The centres take turns; the number of edits is drawn. A longer list begins with
-    the shorter one of the same seed.
+    The centres take turns; the number of edits is drawn, few more often than many. A
+    longer list begins with the shorter one of the same seed.
     """
     starts = list(centres().values())
     found: dict[str, Program] = {}
@@ -107,7 +107,8 @@ def neighbours(count: int, seed: int) -> list[Program]:
     while len(found) < count:
         rng = child_rng(seed, number)
         child = starts[number % len(starts)]
-        for _ in range(rng.randint(1, MOST_EDITS)):
+        edits = min(rng.randint(1, MOST_EDITS), rng.randint(1, MOST_EDITS))
+        for _ in range(edits):
             child = mutate(child, rng).program
         found.setdefault(to_text(child), child)
         number += 1
