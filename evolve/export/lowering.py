@@ -1,0 +1,238 @@
+"""From a program to lines and hyperparameters, before any framework.
+
+The live statements become `Line`s. Every constant becomes a hyperparameter,
+named by its role; what is computed from constants alone is one constant. Where
+the program multiplies the schedule with its peak the learning rate itself
+stands: `lr * 0.001` is `lr`, bit for bit, and any other use of the schedule
+sees `schedule = lr / peak_lr`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evolve.export.decay import Decay, find_decay
+from evolve.export.expressions import Call, Expression, Sum, Value, computed, parts
+from evolve.export.naming import new_names, renamed, slot_names
+from primitives import reference
+from primitives.abstract import analyse, live_program
+from primitives.functions import TREE
+from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Statement
+
+#: The values that exist before the first line; `lr` is the peak times the schedule.
+W, G = Value(WEIGHTS, TREE), Value(GRADIENT, TREE)
+LR, SCHEDULE = Value(RATE), Value("schedule")
+PEAK, DECAY, ZEROS = "peak_lr", "weight_decay", "zeros_like"
+#: A constant outside of these is no peak: the schedule would not survive the division.
+_PEAKS = 1e-30, 1e30
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A constant of the program: its name, and the float32 value it has there."""
+
+    name: str
+    default: float
+
+    @property
+    def text(self) -> str:
+        """The shortest decimal that reads back as the same float32."""
+        text = str(np.float32(self.default)).replace("e+", "e")
+        return text if np.isfinite(self.default) else f'float("{text}")'
+
+
+@dataclass(frozen=True)
+class Line:
+    """`target = function(*arguments)`; a function of the table, or `zeros_like`."""
+
+    target: Value
+    function: str
+    arguments: tuple[Expression, ...]
+
+    @property
+    def formula(self) -> Expression:
+        """What the table says that the function computes."""
+        if self.function == ZEROS:
+            return Call(ZEROS, self.arguments)
+        return computed(self.function, *self.arguments)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program, ready to be written in any framework.
+
+    Attributes:
+        lines: what one step computes, in order.
+        slots: the slots that live from step to step, each with its value after the step.
+        update: what is subtracted from the weights.
+        hyperparameters: the constants, without the peak.
+        peak: the program's own peak learning rate; 1 when it has none.
+        reads: which of the values that exist before the first line are read.
+        decay: whether `weight_decay` is a hyperparameter; it is where the update is
+            `direction + lr * weight_decay * w` and nothing else reads the weights.
+        learns: whether a gradient ever reaches the update.
+    """
+
+    lines: tuple[Line, ...]
+    slots: tuple[tuple[str, Value], ...]
+    update: Value
+    hyperparameters: tuple[Hyperparameter, ...]
+    peak: Hyperparameter
+    reads: frozenset[Expression]
+    decay: bool
+    learns: bool
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        """The names of the slots."""
+        return tuple(name for name, _ in self.slots)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the hyperparameters, without the peak."""
+        return tuple(h.name for h in self.hyperparameters)
+
+    @property
+    def whole_tree(self) -> bool:
+        """Whether a value depends on more than one array."""
+        return any(_sums_whole(line.formula) for line in self.lines)
+
+
+def lower(program: Program, *, apart: bool = False) -> Lowered:
+    """Take a valid program apart.
+
+    Arguments:
+        apart: leave a decoupled weight decay out of the lines (`decay` is still
+            true), for frameworks that apply it themselves.
+    """
+    return _Lowering(program).result(apart)
+
+
+def _sums_whole(formula: Expression) -> bool:
+    if isinstance(formula, Sum) and formula.whole:
+        return True
+    return any(_sums_whole(part) for part in parts(formula))
+
+
+class _Lowering:
+    """One pass over the live statements; every line has a target of its own, named later."""
+
+    def __init__(self, program: Program) -> None:
+        analysis = analyse(program)
+        self.learns = analysis.learns
+        live = [program.slots[position] for position, _ in analysis.slots]
+        self.slots = slot_names(live)
+        self.lines: list[Line] = []
+        self.wanted: dict[str, str] = {}  # the name that the program gives each target
+        self.constants: dict[str, float] = {}  # of the values that are constants
+        self.betas: set[str] = set()
+        self.peak: float | None = None
+        self.env: dict[str, Value] = {WEIGHTS: W, GRADIENT: G, RATE: SCHEDULE}
+        self.env |= {slot: Value(name, TREE) for slot, name in self.slots.items()}
+        for statement in live_program(program).statements:
+            self._lower(statement)
+
+    def result(self, apart: bool) -> Lowered:
+        update, ends = self.env[UPDATE], [self.env[slot] for slot in self.slots]
+        decay = find_decay(self.lines, update, ends, self.constants, (W, LR))
+        names = self._hyperparameter_names(decay)
+        hyperparameters = [Hyperparameter(new, self.constants[old]) for old, new in names.items()]
+        lines = self.lines
+        if decay and apart:
+            lines, update = decay.removed_from(lines, update)
+        names |= new_names(
+            [line.target for line in lines],
+            [line.arguments for line in lines],
+            [update, *ends],
+            [WEIGHTS, GRADIENT, *self.slots.values()],
+            self.wanted,
+            tuple(names.values()),
+        )
+        slots = zip(self.slots.values(), [_renamed(end, names) for end in ends], strict=True)
+        return Lowered(
+            lines=tuple(_renamed_line(line, names) for line in lines),
+            slots=tuple(slots),
+            update=_renamed(update, names),
+            hyperparameters=tuple(hyperparameters),
+            peak=Hyperparameter(PEAK, 1.0 if self.peak is None else self.peak),
+            reads=frozenset(a for line in lines for a in line.arguments) & {W, G, LR, SCHEDULE},
+            decay=decay is not None,
+            learns=self.learns,
+        )
+
+    def _lower(self, statement: Statement) -> None:
+        arguments = tuple(self._argument(a) for a in statement.arguments)
+        known = [self.constants[a.name] for a in arguments if a.name in self.constants]
+        if len(known) == len(arguments):
+            folded = reference.apply(statement.function, *map(np.float32, known))
+            self.env[statement.target] = self._constant(float(folded))
+        elif self._is_peak(statement.function, arguments):
+            self.env[statement.target] = LR
+        else:
+            if statement.function == "interp" and arguments[2].name in self.constants:
+                self.betas.add(arguments[2].name)
+            self._add(statement.target, statement.function, arguments)
+
+    def _argument(self, argument: str | float) -> Value:
+        if isinstance(argument, float):
+            return self._constant(argument)
+        if argument not in self.env:  # a slot that is never written: zero for ever
+            self._add(argument, ZEROS, (G,))
+        return self.env[argument]
+
+    def _constant(self, value: float) -> Value:
+        name = f"constant {len(self.constants)}"
+        self.constants[name] = value
+        return Value(name)
+
+    def _add(self, target: str, function: str, arguments: tuple[Value, ...]) -> None:
+        value = Value(f"line {len(self.lines)}")
+        value = replace(value, kind=Line(value, function, arguments).formula.kind)
+        self.wanted[value.name] = self.slots.get(target, target)
+        self.lines.append(Line(value, function, arguments))
+        self.env[target] = value
+
+    def _is_peak(self, function: str, arguments: tuple[Value, ...]) -> bool:
+        """Whether this is the schedule times the peak, which is the first such constant."""
+        if function != "multiply" or SCHEDULE not in arguments:
+            return False
+        other = arguments[1] if arguments[0] == SCHEDULE else arguments[0]
+        value = self.constants.get(other.name, 0.0)
+        if self.peak is None and _PEAKS[0] <= value <= _PEAKS[1]:
+            self.peak = value
+        return value == self.peak
+
+    def _hyperparameter_names(self, decay: Decay | None) -> dict[str, str]:
+        """The names of the constants that lines read."""
+        names: dict[str, str] = {}
+        count = Counter[str]()
+        for name in _names(a for line in self.lines for a in line.arguments):
+            if name not in self.constants or name in names:
+                continue
+            if decay and name == decay.constant:
+                names[name] = DECAY
+                continue
+            role = "b" if name in self.betas else "c"
+            count[role] += 1
+            names[name] = f"{role}{count[role]}"
+        return names
+
+
+def _names(values: Iterable[Expression]) -> Iterable[str]:
+    return (value.name for value in values if isinstance(value, Value))
+
+
+def _renamed(value: Value, names: dict[str, str]) -> Value:
+    return replace(value, name=names.get(value.name, value.name))
+
+
+def _renamed_line(line: Line, names: dict[str, str]) -> Line:
+    return Line(
+        _renamed(line.target, names),
+        line.function,
+        tuple(renamed(argument, names) for argument in line.arguments),
+    )

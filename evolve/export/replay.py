@@ -1,0 +1,107 @@
+"""What was exported, held against the reference interpreter.
+
+Twenty steps on recorded gradients with a schedule of several values. The loop is
+open: at every step the export is given the reference's weights, while it keeps its
+own state, and the weights after the step are compared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from evolve.export.lowering import lower
+from primitives import reference
+from primitives.program import Program
+
+Array = np.ndarray
+#: The weights after one step: `step(weights, gradients, learning_rate)`.
+Step = Callable[[list[Array], list[Array], float], list[Array]]
+
+STEPS = 20
+#: Powers of two, so that peak times schedule over peak is the schedule again.
+SCHEDULE = (1.0, 0.5, 0.25)
+SHAPES: tuple[tuple[int, ...], ...] = ((3, 4), (), (5,), (2, 2, 2))
+
+
+def largest_difference(target: str, source: str, name: str, program: Program) -> float:
+    """The largest difference of a weight after a step, relative where weights exceed 1.
+
+    Steps count as long as the reference is finite. Zero for targets that cannot be run.
+
+    Arguments:
+        source: what the target's `emit` wrote.
+        name: the name that it was given.
+    """
+    if target not in ADAPTERS:
+        return 0.0
+    weights, gradients = recorded()
+    module = load(source)
+    return compare(ADAPTERS[target](module, name, weights), program, weights, gradients)
+
+
+def recorded(seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
+    """Weights, and the gradients of every step: normal numbers of several sizes."""
+    random = np.random.default_rng(seed)
+
+    def tree(size: float) -> list[Array]:
+        return [np.asarray(size * random.normal(size=shape), np.float32) for shape in SHAPES]
+
+    return tree(1.0), [tree(10.0 ** random.uniform(-2, 0)) for _ in range(STEPS)]
+
+
+def compare(
+    step: Step, program: Program, weights: list[Array], gradients: Sequence[list[Array]]
+) -> float:
+    """The largest difference over the steps in which the reference is finite."""
+    peak = float(np.float32(lower(program).peak.default))
+    slots, worst = reference.zero_slots(program, weights), 0.0
+    for i, gradient in enumerate(gradients):
+        rate = SCHEDULE[i % len(SCHEDULE)]
+        with np.errstate(all="ignore"):
+            update, slots = reference.run_step(program, weights, gradient, slots, rate)
+            after = [np.asarray(w - u) for w, u in zip(weights, update, strict=True)]
+            got = step(weights, gradient, peak * rate)
+            state = [leaf for leaves in slots.values() for leaf in leaves]
+            if not all(np.isfinite(leaf).all() for leaf in [*after, *state]):
+                break
+            for x, y in zip(got, after, strict=True):
+                scale = np.maximum(1.0, np.abs(y))
+                worst = max(worst, float(np.max(np.abs(np.float64(x) - y) / scale, initial=0.0)))
+        weights = after
+    return worst
+
+
+def load(source: str) -> ModuleType:
+    """The module whose source this is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "exported.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location("exported", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+def _numpy(module: Any, name: str, weights: list[Array]) -> Step:
+    state = module.init(weights)
+
+    def step(weights: list[Array], gradients: list[Array], rate: float) -> list[Array]:
+        nonlocal state
+        updates, state = module.update(weights, gradients, state, rate)
+        return [w - u for w, u in zip(weights, updates, strict=True)]
+
+    return step
+
+
+ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy}
+_ = os, sys

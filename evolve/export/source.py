@@ -1,0 +1,196 @@
+"""Pieces of Python source that every target writes: docstrings, signatures, lists of arrays.
+
+The source must pass the repository's linter and formatter as it is written, so
+a signature has one argument a line, and a line of code is never near the limit.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from evolve.export.expressions import Expression, Printer, Sum, Value, parts, replaced, values
+from evolve.export.lowering import DECAY, LR, PEAK, SCHEDULE, Line, Lowered
+from primitives.functions import SCALAR
+
+WIDTH = 100
+#: Names of elements, for comprehensions over several lists.
+_ELEMENTS = ("x", "y", "z", "x4", "x5", "x6", "x7")
+
+
+@dataclass(frozen=True)
+class Style:
+    """What may differ between exports of one program to one framework.
+
+    Attributes:
+        title: the first line of the docstring; without it the optimizer's name.
+        details: paragraphs after the equation.
+        defaults: of arguments, as source; in place of the program's own constants.
+        rename: other names of hyperparameters.
+        own_peak: whether `peak_lr` is an argument, and gives the learning rate's default.
+        conventional: whether the signature is that of the framework's own optimizers,
+            with the options that come with it (see each target).
+    """
+
+    title: str = ""
+    details: str = ""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+    own_peak: bool = True
+    conventional: bool = False
+
+
+def indented(text: str, by: int = 4) -> str:
+    """Every line that is not empty, further to the right."""
+    return textwrap.indent(text, " " * by)
+
+
+def joined(*blocks: str) -> str:
+    """Top-level definitions, two empty lines apart."""
+    return "\n\n\n".join(block.strip("\n") for block in blocks if block) + "\n"
+
+
+def signature(head: str, arguments: Iterable[str], result: str = "") -> str:
+    """`def name(` with an argument a line; `head` is `def name` or `class name`."""
+    lines = "".join(f"    {argument},\n" for argument in arguments)
+    return f"{head}(\n{lines}){result}:"
+
+
+def keywords(lowered: Lowered, style: Style) -> list[str]:
+    """The hyperparameters as keyword arguments with defaults."""
+    pairs = [(h.name, style.defaults.get(h.name, h.text)) for h in lowered.hyperparameters]
+    if style.own_peak:
+        pairs.append((PEAK, lowered.peak.text))
+    return [f"{name}={default}" for name, default in pairs]
+
+
+def equation(lowered: Lowered) -> list[str]:
+    """One step as plain formulas, a line each."""
+    plain = Printer(names={})
+    lines = [f"schedule = lr / {PEAK}"] if SCHEDULE in lowered.reads else []
+    lines += [f"{line.target.name} = {plain.text(line.formula)}" for line in lowered.lines]
+    return [*lines, f"w = w - {lowered.update.name}"]
+
+
+def docstring(
+    lowered: Lowered, name: str, provenance: Mapping[str, str], style: Style, rate: str
+) -> str:
+    """What stands at the top of the file; `rate` is how the learning rate is called."""
+    slots = ", ".join(lowered.slot_names)
+    state = f" Slots that start at zero: {slots}." if slots else " There is no state."
+    whole = " `sum` goes over all arrays." if lowered.whole_tree else ""
+    parts = [
+        style.title or f"The optimizer `{name}`, written by `evolve export`.",
+        _filled(f"One step, for weights w with gradient g and learning rate lr.{state}{whole}"),
+        indented("\n".join(equation(lowered))),
+        style.details.strip(),
+        _section("Hyperparameters", _hyperparameters(lowered, style, rate)),
+        _section("Provenance", [f"{key}: {value}" for key, value in provenance.items()]),
+    ]
+    text = "\n\n".join(part for part in parts if part)
+    return f'"""{text}\n"""'
+
+
+def _hyperparameters(lowered: Lowered, style: Style, rate: str) -> list[str]:
+    default = f" (default: {PEAK})" if style.own_peak else ""
+    lines = [f"{rate}: the peak times the schedule{default}."]
+    if LR not in lowered.reads and SCHEDULE not in lowered.reads:
+        lines = [f"{rate}: this optimizer does not read it."]
+    for h in lowered.hyperparameters:
+        new = style.rename.get(h.name, h.name)
+        role = {"b": "how much an average keeps", "c": "a constant"}.get(h.name[0], "")
+        role = "decoupled, times the learning rate" if h.name == DECAY else role
+        lines.append(f"{new}: {role} ({h.text} in the program).")
+    if style.own_peak:
+        lines.append(f"{PEAK}: the program's own peak ({lowered.peak.text}).")
+    return lines
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"{title}:", *(_filled(line, "    ", "        ") for line in lines)])
+
+
+def _filled(text: str, first: str = "", rest: str = "") -> str:
+    text = text.replace("\\", "/").replace('"""', "'''")
+    return textwrap.fill(text, WIDTH - 4, initial_indent=first, subsequent_indent=rest)
+
+
+# Lines of code ------------------------------------------------------------------------------
+
+
+def array_lines(lowered: Lowered, printer: Printer) -> list[str]:
+    """The lines as source on single arrays."""
+    return [f"{line.target.name} = {printer.text(line.formula)}" for line in lowered.lines]
+
+
+def list_lines(lowered: Lowered, printer: Printer, lists: Iterable[Expression] = ()) -> list[str]:
+    """The lines as source on lists of arrays, with comprehensions.
+
+    Arguments:
+        lists: scalars that are lists too, of one number for each array.
+    """
+    writer = _ListWriter(printer, set(lists))
+    return [text for line in lowered.lines for text in writer.lines(line)]
+
+
+@dataclass
+class _ListWriter:
+    printer: Printer
+    lists: set[Expression]
+
+    def __post_init__(self) -> None:
+        self.printer = replace(self.printer, sum_whole=self._sum_whole)
+
+    def lines(self, line: Line) -> list[str]:
+        """One line; each sum over all arrays, and what is made of them, has a line before it."""
+        formula, written = line.formula, []
+        if not isinstance(formula, Sum):
+            for i, total in enumerate(whole_sums(formula)):
+                name = Value("total" if i == 0 else f"total_{i + 1}")
+                written.append(self._assignment(name, total))
+                formula = replaced(formula, total, name)
+            scale = _scale(formula) if written and formula.kind != SCALAR else None
+            if scale is not None:
+                written.append(self._assignment(Value("scale"), scale))
+                formula = replaced(formula, scale, Value("scale"))
+        return [*written, self._assignment(line.target, formula)]
+
+    def _assignment(self, target: Value, formula: Expression) -> str:
+        listed = self._listed(formula)
+        if target.kind == SCALAR:
+            (self.lists.add if listed else self.lists.discard)(target)
+        text = self._comprehension(formula, listed) if listed else self.printer.text(formula)
+        return f"{target.name} = {text}"
+
+    def _comprehension(self, formula: Expression, listed: Sequence[Value]) -> str:
+        names = dict(zip([v.name for v in listed], _ELEMENTS, strict=False))
+        inner = replace(self.printer, rename=names).text(formula)
+        if len(names) == 1:
+            ((name, element),) = names.items()
+            return f"[{inner} for {element} in {name}]"
+        lists = ", ".join(names)
+        return f"[{inner} for {', '.join(names.values())} in zip({lists}, strict=True)]"
+
+    def _sum_whole(self, printer: Printer, of: Expression) -> str:
+        return f"_tree_sum({self._comprehension(of, self._listed(of))})"
+
+    def _listed(self, formula: Expression) -> list[Value]:
+        """The lists that a formula reads element by element."""
+        if isinstance(formula, Sum) and formula.whole:
+            return []
+        return [v for v in values(formula) if v.kind != SCALAR or v in self.lists]
+
+
+def whole_sums(formula: Expression) -> list[Expression]:
+    """The distinct sums over all arrays in a formula."""
+    if isinstance(formula, Sum) and formula.whole:
+        return [formula]
+    return list(dict.fromkeys(s for part in parts(formula) for s in whole_sums(part)))
+
+
+def _scale(formula: Expression) -> Expression | None:
+    """A number that is computed for all arrays at once, from their sum."""
+    if formula.kind == SCALAR:
+        return formula if any(v.name == "total" for v in values(formula)) else None
+    return next((s for part in parts(formula) if (s := _scale(part)) is not None), None)

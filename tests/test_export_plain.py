@@ -1,0 +1,110 @@
+"""The NumPy, text and LaTeX targets."""
+
+import re
+
+import numpy as np
+import pytest
+from export_checks import all_programs, lint, random_programs
+from strategies import wide_program
+
+from evolve.export import latex, numpy, replay, text
+from primitives.abstract import analyse
+from primitives.text import from_text
+from primitives.zoo import NAMES, zoo
+
+PROVENANCE = {"program": 'the zoo, with a "quote" and a \\ in it', "source": "x " * 80}
+PROGRAMS = all_programs(40)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_numpy_computes_what_the_reference_computes(name):
+    program = PROGRAMS[name]
+    source = numpy.emit(program, name, PROVENANCE)
+    assert replay.largest_difference("numpy", source, name, program) == 0.0
+
+
+def test_a_wrong_export_is_told_from_a_right_one():
+    source = numpy.emit(zoo("lion"), "lion", {})
+    wrong = source.replace("b2=0.99", "b2=0.98")
+    assert wrong != source
+    adapter = replay.ADAPTERS["numpy"]
+    weights, gradients = replay.recorded()
+    step = adapter(replay.load(wrong), "lion", weights)
+    assert replay.compare(step, zoo("lion"), weights, gradients) > 1e-5
+
+
+def test_numpy_passes_the_linter(tmp_path):
+    for name, program in PROGRAMS.items():
+        (tmp_path / f"{name}.py").write_text(numpy.emit(program, name, PROVENANCE))
+    for seed in range(10):
+        program = wide_program(seed, 60, 6)
+        (tmp_path / f"wide_{seed}.py").write_text(numpy.emit(program, "wide", PROVENANCE))
+    lint(tmp_path)
+
+
+def test_numpy_hyperparameters_and_learning_rate():
+    module = replay.load(numpy.emit(zoo("lion"), "lion", {}))
+    weights, gradients = [np.float32([1.5])], [np.float32([-2.0])]
+    (update,), state = module.update(
+        weights, gradients, module.init(weights), 0.125, b1=0.75, b2=0.875, weight_decay=2.0
+    )
+    assert update.tolist() == [0.25] and state["m"][0].tolist() == [-0.25]
+    (default,), _ = module.update(weights, gradients, module.init(weights), weight_decay=0.0)
+    assert default == -np.float32(1e-4)
+
+
+def test_numpy_keeps_float64():
+    module = replay.load(numpy.emit(zoo("adamw"), "adamw", {}))
+    weights = [np.array([1.0, 2.0])]
+    updates, state = module.update(weights, [np.array([0.1, 0.2])], module.init(weights))
+    assert {updates[0].dtype, state["v"][0].dtype} == {np.dtype(np.float64)}
+
+
+def test_the_docstring_says_what_the_optimizer_is():
+    doc = replay.load(numpy.emit(zoo("lion"), "lion", {"source": "a paper"})).__doc__
+    for part in (
+        "sign(update)",
+        "w = w - update",
+        "b1",
+        "peak_lr",
+        "Provenance",
+        "source: a paper",
+    ):
+        assert part in doc
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_is_a_program_that_does_the_same(name):
+    written = text.emit(zoo(name), name, {"source": "x"})
+    read = from_text(written)
+    assert analyse(read).functional_hash == analyse(zoo(name)).functional_hash
+    assert all(analyse(read).live)
+    assert written.startswith(f"# {name}\n# source: x\ndef train(")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_latex_is_balanced_and_complete(name):
+    written = latex.emit(PROGRAMS[name], name, {})
+    body = written.partition(r"\begin{align*}")[2].partition(r"\end")[0]
+    assert body.count("{") == body.count("}")
+    assert body.count(r"\left(") == body.count(r"\right)")
+    # One line for each formula, and no function of Python's left.
+    rows = body.split("\\\\\n")
+    lowered = replay.lower(PROGRAMS[name])
+    assert len(rows) == len(lowered.lines) + 2 + ("s &" in body)
+    assert not re.search(r"[*_]{2}|(?<![\\{a-z])(sin|sqrt|sum)\(", body)
+
+
+def test_latex_of_lion():
+    written = latex.emit(zoo("lion"), "lion", {"source": "a paper"})
+    assert written.startswith("% lion\n% source: a paper\n\\begin{align*}\n")
+    assert r"\left(1 - \beta_{1}\right) \, g + \beta_{1} \, m" in written
+    assert r"\lambda = 0.1" in written and r"\eta_{\max} = 1 \cdot 10^{-4}" in written
+
+
+def test_random_programs_are_various():
+    lowered = [replay.lower(program) for program in random_programs(40)]
+    assert {len(one.slots) for one in lowered} >= {0, 1, 2}
+    assert {one.whole_tree for one in lowered} == {True, False}
+    functions = {line.function for one in lowered for line in one.lines}
+    assert len(functions) > 30
