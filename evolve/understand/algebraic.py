@@ -1,0 +1,93 @@
+"""The algebraic and limit steps of a simplification; `main` is a child process of its own.
+
+sympy can take for ever on a small expression, so the parent gives the child a time
+limit. The child prints every step as soon as it is found, one JSON object a line:
+what was found before the limit counts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from primitives.abstract import analyse, live_program
+from primitives.algebra.reading import Expressions, expressions
+from primitives.algebra.rules import Rewrite, identities, without_eps
+from primitives.algebra.writing import CannotWrite, write
+from primitives.program import Program, ProgramError
+from primitives.text import from_text, to_text
+
+ALGEBRAIC, LIMIT = "algebraic", "limit"
+
+
+class Found(NamedTuple):
+    """A shorter program: the kind of step, how, on what assumptions."""
+
+    kind: str
+    how: str
+    assumptions: tuple[str, ...]
+    program: Program
+
+
+def steps(program: Program) -> Iterator[Found]:
+    """Shorter and shorter programs, each from the one before it."""
+    while True:
+        found = _shortest(program, ALGEBRAIC, identities) or _shortest(program, LIMIT, _limits)
+        if found is None:
+            return
+        yield found
+        program = found.program
+
+
+def cost(program: Program) -> tuple[int, int]:
+    """Live slots, then live statements: what a simplification makes smaller."""
+    analysis = analyse(program)
+    return len(analysis.slots), analysis.statements
+
+
+def _limits(what: Expressions) -> Iterator[Rewrite]:
+    """A limit often pays only after the identities that it makes possible."""
+    for rewrite in without_eps(what):
+        yield rewrite
+        for further in identities(rewrite.what):
+            yield further._replace(how=rewrite.how, assumptions=rewrite.assumptions)
+
+
+def _shortest(
+    program: Program, kind: str, rules: Callable[[Expressions], Iterable[Rewrite]]
+) -> Found | None:
+    """The shortest program that the rules come to, if it is shorter."""
+    best, found = cost(program), None
+    try:
+        for rewrite in rules(expressions(program)):
+            candidate = _written(rewrite.what)
+            if candidate is not None and cost(candidate) < best:
+                best = cost(candidate)
+                found = Found(kind, rewrite.how, rewrite.assumptions, candidate)
+    except NotImplementedError:  # a constant that is no real number
+        return None
+    return found
+
+
+def _written(what: Expressions) -> Program | None:
+    try:
+        return live_program(write(what))
+    except (CannotWrite, ProgramError, NotImplementedError, OverflowError):
+        return None
+
+
+def as_json(found: Found) -> dict[str, Any]:
+    """A step as plain data."""
+    return {**found._asdict(), "program": to_text(found.program)}
+
+
+def main() -> None:
+    """Read a program from standard input, print its steps."""
+    for found in steps(from_text(sys.stdin.read())):
+        print(json.dumps(as_json(found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Programs as expressions over the reals.
+
+Trees stand for one element of them: a leaf-wise function of trees is that function
+of real numbers. `w`, `g` and the slots are real symbols, `lr` a positive one (a
+schedule's value), and EPS the positive 1e-8 of the protected division, kept as a
+symbol so that it can be neglected knowingly. A function becomes what its entry in
+the table says, as far as sympy knows the functions in it; others, and reductions
+over elements, stay closed. So every identity is one of the reals, where both sides
+are defined, and says nothing of rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import sympy
+
+from primitives.abstract import CONSTANT, ZERO, Analysis, analyse, constant_value
+from primitives.functions import BY_NAME, EPSILON, KINDS, PER_ARRAY, SCALAR, TREE, Function
+from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
+
+EPS = sympy.Symbol("eps", positive=True)
+W = sympy.Symbol(WEIGHTS, real=True)
+G = sympy.Symbol(GRADIENT, real=True)
+LR = sympy.Symbol(RATE, positive=True)
+
+
+def _real(function: Any) -> Any:
+    """The function, taken to be real: where it is not, the language gives NaN."""
+    return type(function.__name__, (function,), {"_eval_is_extended_real": lambda self: True})
+
+
+#: NumPy's names of functions that sympy has under the same or another name.
+SYMPY: dict[str, Any] = {
+    "abs": sympy.Abs,
+    "cos": sympy.cos,
+    "sin": sympy.sin,
+    "tan": sympy.tan,
+    "arcsin": _real(sympy.asin),
+    "arccos": _real(sympy.acos),
+    "arctan": sympy.atan,
+    "sinh": sympy.sinh,
+    "cosh": sympy.cosh,
+    "tanh": sympy.tanh,
+    "arcsinh": sympy.asinh,
+    "arccosh": _real(sympy.acosh),
+    "arctanh": _real(sympy.atanh),
+    "exp": sympy.exp,
+    "exp2": lambda x: 2**x,
+    "expm1": lambda x: sympy.exp(x) - 1,
+    "log": _real(sympy.log),
+    "sqrt": sympy.sqrt,
+    "sign": sympy.sign,
+}
+_NEVER_NEGATIVE = ("norm", "global_norm")
+_SYMMETRIC = ("maximum", "minimum", "dot", "cosine_similarity")
+
+
+class Expressions(NamedTuple):
+    """What a step computes: the update, and for each slot its next value."""
+
+    update: sympy.Expr
+    slots: dict[str, sympy.Expr]
+
+    def outputs(self) -> dict[str, sympy.Expr]:
+        """All of them by name."""
+        return {UPDATE: self.update, **self.slots}
+
+
+def slot_symbol(name: str) -> sympy.Symbol:
+    """The value of a slot before the step."""
+    return sympy.Symbol(name, real=True)
+
+
+def closed(name: str, *arguments: sympy.Expr) -> sympy.Expr:
+    """A function of the table that stays as it is."""
+    if name in _SYMMETRIC:
+        arguments = tuple(sorted(arguments, key=sympy.default_sort_key))
+    assumption = {"nonnegative": True} if name in _NEVER_NEGATIVE else {"real": True}
+    return sympy.Function(name, **assumption)(*arguments)
+
+
+def expressions(program: Program) -> Expressions:
+    """The live part of a program.
+
+    Raises:
+        ProgramError: if the program is not valid.
+    """
+    analysis = analyse(program)
+    found: dict[int, sympy.Expr] = {}
+    for index in analysis.live_nodes():
+        found[index] = _expression(analysis, index, found, program.slots)
+    slots = {program.slots[position]: found[node] for position, node in analysis.slots}
+    return Expressions(found[analysis.update], slots)
+
+
+def _expression(
+    analysis: Analysis, index: int, found: dict[int, sympy.Expr], slots: tuple[str, ...]
+) -> sympy.Expr:
+    node = analysis.nodes[index]
+    inputs = {WEIGHTS: W, GRADIENT: G, RATE: LR, ZERO: sympy.Integer(0)}
+    if node.function in inputs:
+        return inputs[node.function]
+    if node.function == "slot":
+        return slot_symbol(slots[node.arguments[0]])
+    if node.function == CONSTANT:
+        value = constant_value(node)
+        if value != value or value in (float("inf"), float("-inf")):
+            raise NotImplementedError(f"the constant {value} is no real number")
+        return EPS if abs(value - EPSILON) < 1e-15 else sympy.Rational(value)
+    arguments = [found[a] for a in node.arguments]
+    kinds = [analysis.nodes[a].kind for a in node.arguments]
+    return computed(BY_NAME[node.function], arguments, kinds)
+
+
+def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) -> sympy.Expr:
+    """One function of the table."""
+    if function.name == "divide":
+        return arguments[0] / (arguments[1] + EPS)
+    if function.reduces and not _is_elementwise(function, kinds):
+        return closed(function.name, *arguments)
+    template = _template(function.name)
+    if template is None:
+        return closed(function.name, *arguments)
+    return template.xreplace(dict(zip(_PLACES, arguments, strict=False)))
+
+
+_PLACES = tuple(sympy.Dummy(f"x{i}", real=True) for i in range(3))
+
+
+@cache
+def _template(name: str) -> sympy.Expr | None:
+    """A definition of the table over symbols; None if it uses what sympy does not have."""
+    try:
+        function = BY_NAME[name]
+        definition = function.compute(_SympyOps(), *_PLACES[: function.arity])
+    except KeyError:
+        return None
+    # Exact numbers, so that a coefficient like 1 - a is not rounded before it is folded.
+    definition = sympy.sympify(definition)
+    if definition in (sympy.Float(math.pi), sympy.Float(math.e)):
+        return sympy.pi if definition > 3 else sympy.E
+    return definition.replace(lambda e: e.is_Float, lambda e: sympy.Rational(float(e)))
+
+
+def _is_elementwise(function: Function, kinds: list[str]) -> bool:
+    """Whether the sums that a reduction takes are sums of one number."""
+    return kinds[0] == SCALAR or (kinds[0] == PER_ARRAY and function.name == "norm")
+
+
+class _SympyOps:
+    """The namespace of the table's definitions; KeyError for what sympy does not have."""
+
+    @staticmethod
+    def array_sum(x: sympy.Expr) -> sympy.Expr:
+        return x
+
+    tree_sum = array_sum
+
+    def __getattr__(self, name: str) -> Callable[..., sympy.Expr]:
+        return SYMPY[name]
+
+
+def kind_of(expression: sympy.Expr) -> str:
+    """The kind of the value that an expression stands for."""
+    if expression.is_Symbol:
+        return SCALAR if expression in (LR, EPS) else TREE
+    kinds = [kind_of(argument) for argument in expression.args]
+    name = expression.func.__name__
+    if name in BY_NAME and BY_NAME[name].reduces:
+        return BY_NAME[name].signatures[tuple(kinds)]
+    return max(kinds, key=KINDS.index, default=SCALAR)
