@@ -267,7 +267,7 @@ def _take_apart(updates: Array, stream: Stream) -> Signs:
     grain = 1.5e-7 * np.abs(decay) * np.abs(weights).max() + 1e-44
     told = size > 100 * grain
     if not told.all():
-        _refuse_drowned(rest, size, grain, told)
+        _refuse_drowned(rest[~told], np.maximum(size, grain)[~told])
     relative = rest / size[:, None, None, None]
     noise = (grain / size)[:, None, None, None]
     soft = _check_sizes(relative, noise, stream.tiers)
@@ -275,14 +275,11 @@ def _take_apart(updates: Array, stream: Stream) -> Signs:
     return Signs(signs, decay, size, soft)
 
 
-def _refuse_drowned(rest: Array, size: Array, grain: Array, told: Array) -> NoReturn:
-    """Raise, since at some steps (not `told`) most updates are nothing but weight decay."""
-    largest = rest.reshape(len(rest), -1).max(axis=1)
-    if (largest > 1000 * np.maximum(size, grain))[~told].any():
+def _refuse_drowned(rest: Array, size: Array) -> NoReturn:
+    """Raise for steps at which most updates seem to be nothing but weight decay."""
+    if (rest.reshape(len(rest), -1).max(axis=1) > 1000 * size).any():
         raise _NotSigns("the updates are not of equal size")
-    if told.any() or (grain < 1e-40).any():
-        raise _NotSigns("at some steps there is no update beside weight decay")
-    raise _Drowned("there is nothing but weight decay")
+    raise _Drowned("at some steps there is no update beside weight decay")
 
 
 def _decay(updates: Array, weights: Array) -> Array:
@@ -490,6 +487,11 @@ def _polish(signs: Array, gradients: Array, best: Fit) -> Fit:
     return max([best, *others], key=lambda fit: fit.agreement)
 
 
+def _one_beta_agreement(signs: Array, gradients: Array, beta: float) -> float:
+    arguments = gradients + beta * _sums(gradients, np.array([beta]))[0]
+    return _agreement(signs, arguments.ravel())
+
+
 def _one_beta(signs: Array, stream: Stream) -> tuple[float, float]:
     """The best one-beta rule: its beta and its agreement."""
     grid, gradients = stream.grid, stream.flat
@@ -551,53 +553,87 @@ def label(program: Program, stream: Stream | None = None) -> Label:
 
 
 def _label_signs(found: Signs, stream: Stream) -> Label:
-    extras = _extras(found, stream)
-    decay = float(np.median(found.decay / found.size))
+    return _Judge(found, stream).verdict()
 
-    def verdict(is_lion: bool | None, family: str | None, reason: str, **more: Any) -> Label:
-        is_lion = None if found.soft and is_lion is not False else is_lion
-        return Label(is_lion, family, reason, decay=decay, extras=extras, **more)
 
-    signs = found.signs[:, 0].reshape(-1)
-    zero_memory = _agreement(signs, stream.flat.ravel())
-    if zero_memory > 1 - ONE_BETA:
-        both = {"agreement": zero_memory, "one_beta_agreement": zero_memory}
-        return verdict(False, "signsgd", "the signs of the gradient", beta1=0.0, beta2=0.0, **both)
-    beta, one = _one_beta(signs, stream)
-    rough, least = stream.grid.best(signs)
-    best = _refine(signs, stream.flat, rough) if rough.agreement > 0.9 else rough
-    fitted: dict[str, Any] = {"agreement": max(best.agreement, one), "one_beta_agreement": one}
-    dependence = _dependence(found.signs)
-    if dependence > 1 - POSSIBLY:
-        reason = "the signs depend on the weights or on other elements"
-        return verdict(False, None, reason, beta1=best.beta1, beta2=best.beta2, **fitted)
-    if one > 1 - TWO_BETAS:
-        clear = one > 1 - ONE_BETA
-        family = "signsgd" if zero_memory > one else "signum"
-        family = "signsgd" if zero_memory > 0.999 else family
-        reason = "the signs of one average" if clear else "almost the signs of one average"
-        return verdict(False if clear else None, family, reason, beta1=beta, beta2=beta, **fitted)
-    fitted |= {"beta1": best.beta1, "beta2": best.beta2}
-    if best.agreement < POSSIBLY:
-        ascends = 1 - least > 0.99
-        reason = "it ascends" if ascends else "no two-beta rule has these signs"
-        return verdict(False, None, reason, **fitted)
-    edge, reason = _edges(signs, stream.flat, best)
-    if edge > POSSIBLY:
-        free, best = best, _polish(signs, stream.flat, best)
-        fitted |= {"agreement": best.agreement, "beta1": best.beta1, "beta2": best.beta2}
-        ahead = (best.agreement - edge) * np.count_nonzero(signs)
-        if ahead <= -FEW and (edge == 1 or max(edge, free.agreement) < SAME):
-            return verdict(False, None, reason, **fitted)
-        if ahead < FEW:
-            return verdict(None, "lion", reason, **fitted)
-    if best.agreement < SAME or dependence > 1 - SAME:
-        extras = (*extras, "approximate")
-        family = "lion" if best.agreement >= NEARLY else None
-        return verdict(None, family, "almost a two-beta rule", **fitted)
-    if not _other_run_agrees(found.signs, stream, best):
-        return verdict(False, None, "other gradients give other betas", **fitted)
-    return verdict(True, "lion", "the signs of two averages", **fitted)
+class _Judge:
+    """Compares signs with the rules that are known, the simplest first."""
+
+    def __init__(self, found: Signs, stream: Stream) -> None:
+        self.found, self.stream = found, stream
+        self.signs, self.gradients = found.signs[:, 0].reshape(-1), stream.flat
+        self.extras = _extras(found, stream)
+        self.fitted: dict[str, float] = {}
+
+    def verdict(self) -> Label:
+        zero_memory = _agreement(self.signs, self.gradients.ravel())
+        if zero_memory > 1 - ONE_BETA:
+            self._fit_is(Fit(zero_memory, 0.0, 0.0), zero_memory)
+            return self._label(False, "signsgd", "the signs of the gradient")
+        beta, one = _one_beta(self.signs, self.stream)
+        best, least = self.stream.grid.best(self.signs)
+        if best.agreement > 0.9:
+            best = _refine(self.signs, self.gradients, best)
+        self._fit_is(best, one)
+        dependence = _dependence(self.found.signs)
+        if dependence > 1 - POSSIBLY:
+            reason = "the signs depend on the weights or on other elements"
+            return self._label(False, None, reason)
+        if one > 1 - TWO_BETAS:
+            # With rho = beta2 both betas are the one.
+            self._fit_is(Fit(max(best.agreement, one), beta, beta), one)
+            return self._near_one_beta(beta, one, zero_memory)
+        if best.agreement < POSSIBLY:
+            ascends = 1 - least > 0.99
+            reason = "it ascends" if ascends else "no two-beta rule has these signs"
+            return self._label(False, None, reason)
+        return self._at_an_edge(best) or self._near_two_betas(dependence)
+
+    def _fit_is(self, best: Fit, one_beta_agreement: float) -> None:
+        self.fitted = {
+            "agreement": max(best.agreement, one_beta_agreement),
+            "beta1": best.beta1,
+            "beta2": best.beta2,
+            "one_beta_agreement": one_beta_agreement,
+        }
+
+    def _label(self, is_lion: bool | None, family: str | None, reason: str) -> Label:
+        if self.found.soft and is_lion:
+            is_lion = None
+        size = self.found.size
+        decay = float(np.median(self.found.decay / size))
+        return Label(is_lion, family, reason, decay=decay, extras=self.extras, **self.fitted)
+
+    def _near_one_beta(self, beta: float, one: float, zero_memory: float) -> Label:
+        is_lion = False if one > 1 - ONE_BETA else None
+        if zero_memory > NEARLY:
+            return self._label(is_lion, "signsgd", "almost the signs of the gradient")
+        if beta > MOST_BETA2 and _one_beta_agreement(self.signs, self.gradients, 1.0) >= one:
+            return self._label(False, None, "the signs of a sum")
+        return self._label(is_lion, "signum", "the signs of one average, or almost")
+
+    def _at_an_edge(self, best: Fit) -> Label | None:
+        """A label if betas that are 0 or 1 fit as well; a better fit may come of looking closer."""
+        edge, reason = _edges(self.signs, self.gradients, best)
+        if edge <= POSSIBLY:
+            return None
+        close = _polish(self.signs, self.gradients, best)
+        self._fit_is(close, self.fitted["one_beta_agreement"])
+        ahead = (close.agreement - edge) * np.count_nonzero(self.signs)
+        if ahead <= -FEW and (edge == 1 or max(edge, best.agreement) < SAME):
+            return self._label(False, None, reason)
+        return self._label(None, self._nearer(), reason) if ahead < FEW else None
+
+    def _near_two_betas(self, dependence: float) -> Label:
+        if self.fitted["agreement"] < SAME or dependence > 1 - SAME:
+            self.extras = (*self.extras, "approximate")
+            return self._label(None, self._nearer(), "almost a two-beta rule")
+        if not _other_run_agrees(self.found.signs, self.stream, self.fitted):
+            return self._label(False, None, "other gradients give other betas")
+        return self._label(True, "lion", "the signs of two averages")
+
+    def _nearer(self) -> str | None:
+        return "lion" if self.fitted["agreement"] >= NEARLY else None
 
 
 def _dependence(signs: Array) -> float:
@@ -619,9 +655,11 @@ def _edges(signs: Array, gradients: Array, best: Fit) -> tuple[float, str]:
     return max((agreement, reason) for reason, agreement in edges.items())
 
 
-def _other_run_agrees(signs: Array, stream: Stream, best: Fit) -> bool:
+def _other_run_agrees(signs: Array, stream: Stream, fitted: dict[str, float]) -> bool:
     gradients = stream.gradients[:, 2].reshape(STEPS, -1).astype(np.float64)
-    arguments = gradients + best.rho * _sums(gradients, np.array([best.beta2]))[0]
+    beta1, beta2 = fitted["beta1"], fitted["beta2"]
+    rho = beta1 / (1 - beta1) * (1 - beta2)
+    arguments = gradients + rho * _sums(gradients, np.array([beta2]))[0]
     return _agreement(signs[:, 2].reshape(-1), arguments.ravel()) >= SAME - 0.0003
 
 

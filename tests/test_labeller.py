@@ -46,6 +46,8 @@ LIONS = {
     "two signs": lion(C, SIGN, "update = sign(update)", M, END),
     "scale of the schedule": lion(C, SIGN, M, "s = exp(lr); update = update * s"),
     "decay that drowns the sign": lion(C, SIGN, M, "d = w * 1e8; update = update + d"),
+    "decay that drowns some signs": lion(C, SIGN, M, "lr = lr * 0.0002; update = update * lr; "
+                                         "d = w * 0.2; update = update + d"),
     "decay of the schedule": lion(C, SIGN, M, "s = lr * w; update = update + s"),
     "ascending twice": lion(C, "c = negative(c)", SIGN, M, "update = update * -0.001"),
     "steps that are no average yet": lion("c = interp(g, m, 0.9); m = interp(g, m, 0.99); "
@@ -62,6 +64,8 @@ OTHERS = {
     "beta2 below zero": lion(C, SIGN, "m = interp(g, m, -0.4)", END),
     "beta2 zero": lion(C, SIGN, "m = interp(g, m, 0.0)", END),
     "beta2 one": lion("c = m * 0.5; c = c + g", SIGN, "m = m + g", END),
+    "a sum": lion("m = m + g; update = sign(m)"),
+    "one beta outside": lion("m = m * 1.01; m = m + g; update = sign(m)"),
     "ascent": lion(C, SIGN, M, "update = update * -0.001"),
     "ascent for a part of the schedule": lion(C, SIGN, M, "s = lr - 0.5; update = update * s"),
     "no sign": lion(C, "update = c + 0.0", M, END),
