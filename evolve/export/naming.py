@@ -22,7 +22,7 @@ _USED = """
     self cls state states params param group groups grads updates update_step leaves leaf dtype
     dtypes count init step mask decays treedef weights gradients variables variable gradient slots
     Any NamedTuple annotations x y z x4 x5 x6 x7 scale total total_2 total_3
-    number after i l O I tiny foreach maximize closure loss config
+    number after i error wide tree gs ws new arrays finished results l O I tiny foreach maximize closure loss config
 """
 _TAKEN = frozenset([*_USED.split(), *dir(builtins), *keyword.kwlist, *keyword.softkwlist])
 

@@ -103,5 +103,22 @@ def _numpy(module: Any, name: str, weights: list[Array]) -> Step:
     return step
 
 
-ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy}
+def _optax(module: Any, name: str, weights: list[Array]) -> Step:
+    import jax.numpy as jnp
+
+    rate = 0.0
+    optimizer = getattr(module, name)(lambda count: rate)
+    state = optimizer.init([jnp.asarray(w) for w in weights])
+
+    def step(weights: list[Array], gradients: list[Array], learning_rate: float) -> list[Array]:
+        nonlocal rate, state
+        rate = learning_rate
+        trees = [[jnp.asarray(x) for x in leaves] for leaves in (gradients, weights)]
+        updates, state = optimizer.update(trees[0], state, trees[1])
+        return [np.asarray(w + u) for w, u in zip(trees[1], updates, strict=True)]
+
+    return step
+
+
+ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy, "optax": _optax}
 _ = os, sys

@@ -57,6 +57,17 @@ def signature(head: str, arguments: Iterable[str], result: str = "") -> str:
     return f"{head}(\n{lines}){result}:"
 
 
+def camel(name: str) -> str:
+    """`paper_program_8` as the name of a class."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+def one_line(head: str, arguments: Sequence[str]) -> str:
+    """`def step(a, b):`, or an argument a line where that is too long."""
+    line = f"{head}({', '.join(arguments)}):"
+    return line if len(line) < WIDTH - 12 else signature(head, arguments)
+
+
 def keywords(lowered: Lowered, style: Style) -> list[str]:
     """The hyperparameters as keyword arguments with defaults."""
     pairs = [(h.name, style.defaults.get(h.name, h.text)) for h in lowered.hyperparameters]
