@@ -18,7 +18,7 @@ from evolve.export.expressions import Expression, Value
 LONGEST = 9
 #: What the source around the lines uses, in any of the targets; `l`, `O` and `I` are hard to read.
 _USED = """
-    lr rate rates schedule peak_lr weight_decay learning_rate np jnp jax optax torch keras ops math
+    w lr rate rates schedule peak_lr weight_decay learning_rate np jnp jax optax torch keras ops math
     self cls state states params param group groups grads updates update_step leaves leaf dtype
     dtypes count init step mask decays treedef weights gradients variables variable gradient slots
     Any NamedTuple annotations x y z x4 x5 x6 x7 scale total total_2 total_3

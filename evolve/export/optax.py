@@ -134,7 +134,7 @@ def _step_arguments(lowered: Lowered) -> list[str]:
 def _step(lowered: Lowered) -> str:
     printer = Printer(prefix="jnp.", sum_array=lambda p, of: f"jnp.sum({p.text(of)})")
     if lowered.whole_tree:
-        lines = source.list_lines(lowered, printer, [Value(DECAY)] if lowered.decay else [])
+        lines = source.list_lines(lowered, printer, [Value(DECAY)] if lowered.decay else [], 8)
         what = "All arrays, as lists: what to subtract from the weights, and the slots."
     else:
         lines = source.array_lines(lowered, printer)

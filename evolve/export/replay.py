@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from evolve.export.lowering import lower
+from evolve.export.source import camel
 from primitives import reference
 from primitives.program import Program
 
@@ -120,5 +121,23 @@ def _optax(module: Any, name: str, weights: list[Array]) -> Step:
     return step
 
 
-ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy, "optax": _optax}
+def _torch(module: Any, name: str, weights: list[Array]) -> Step:
+    import torch
+
+    params = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in weights]
+    optimizer = getattr(module, camel(name))(params)
+
+    def step(weights: list[Array], gradients: list[Array], learning_rate: float) -> list[Array]:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        for p, w, g in zip(params, weights, gradients, strict=True):
+            p.data.copy_(torch.from_numpy(w))
+            p.grad = torch.from_numpy(g.copy())
+        optimizer.step()
+        return [p.detach().numpy().copy() for p in params]
+
+    return step
+
+
+ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy, "optax": _optax, "torch": _torch}
 _ = os, sys

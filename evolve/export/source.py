@@ -135,20 +135,29 @@ def array_lines(lowered: Lowered, printer: Printer) -> list[str]:
     return [f"{line.target.name} = {printer.text(line.formula)}" for line in lowered.lines]
 
 
-def list_lines(lowered: Lowered, printer: Printer, lists: Iterable[Expression] = ()) -> list[str]:
+def list_lines(
+    lowered: Lowered, printer: Printer, lists: Iterable[Expression] = (), depth: int = 4
+) -> list[str]:
     """The lines as source on lists of arrays, with comprehensions.
 
     Arguments:
         lists: scalars that are lists too, of one number for each array.
+        depth: how far to the right the source will stand.
     """
-    writer = _ListWriter(printer, set(lists))
+    writer = _ListWriter(printer, set(lists), depth)
     return [text for line in lowered.lines for text in writer.lines(line)]
+
+
+def list_line(line: Line, printer: Printer) -> list[str]:
+    """One line as source on lists of arrays."""
+    return _ListWriter(printer, set(), 4).lines(line)
 
 
 @dataclass
 class _ListWriter:
     printer: Printer
     lists: set[Expression]
+    depth: int
 
     def __post_init__(self) -> None:
         self.printer = replace(self.printer, sum_whole=self._sum_whole)
@@ -172,7 +181,13 @@ class _ListWriter:
         if target.kind == SCALAR:
             (self.lists.add if listed else self.lists.discard)(target)
         text = self._comprehension(formula, listed) if listed else self.printer.text(formula)
-        return f"{target.name} = {text}"
+        line = f"{target.name} = {text}"
+        if len(line) + self.depth <= WIDTH or not text.startswith("["):
+            return line
+        inner = text[1:-1]
+        if len(inner) + self.depth + 4 > WIDTH:
+            inner = "\n    for ".join(inner.rsplit(" for ", 1))
+        return f"{target.name} = [\n    {inner}\n]"
 
     def _comprehension(self, formula: Expression, listed: Sequence[Value]) -> str:
         names = dict(zip([v.name for v in listed], _ELEMENTS, strict=False))
