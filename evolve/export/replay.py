@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +44,8 @@ def largest_difference(target: str, source: str, name: str, program: Program) ->
     if target not in ADAPTERS:
         return 0.0
     weights, gradients = recorded()
+    if target == "keras":  # its own default, TensorFlow, is no dependency of ours
+        os.environ.setdefault("KERAS_BACKEND", "jax")
     module = load(source)
     return compare(ADAPTERS[target](module, name, weights), program, weights, gradients)
 
@@ -139,5 +140,21 @@ def _torch(module: Any, name: str, weights: list[Array]) -> Step:
     return step
 
 
-ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy, "optax": _optax, "torch": _torch}
-_ = os, sys
+def _keras(module: Any, name: str, weights: list[Array]) -> Step:
+    import keras
+
+    variables = [keras.Variable(w) for w in weights]
+    optimizer = getattr(module, camel(name))()
+    optimizer.build(variables)
+
+    def step(weights: list[Array], gradients: list[Array], learning_rate: float) -> list[Array]:
+        optimizer.learning_rate = learning_rate
+        for variable, w in zip(variables, weights, strict=True):
+            variable.assign(w)
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
+        return [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
+
+    return step
+
+
+ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy, "optax": _optax, "torch": _torch, "keras": _keras}

@@ -70,7 +70,10 @@ def one_line(head: str, arguments: Sequence[str]) -> str:
 
 def keywords(lowered: Lowered, style: Style) -> list[str]:
     """The hyperparameters as keyword arguments with defaults."""
-    pairs = [(h.name, style.defaults.get(h.name, h.text)) for h in lowered.hyperparameters]
+    pairs = [
+        (style.rename.get(h.name, h.name), style.defaults.get(h.name, h.text))
+        for h in lowered.hyperparameters
+    ]
     if style.own_peak:
         pairs.append((PEAK, lowered.peak.text))
     return [f"{name}={default}" for name, default in pairs]
