@@ -9,7 +9,7 @@ from evolve.export.source import Style
 from primitives.program import Program
 
 #: The key under which the provenance holds what `replay` measured.
-DIFFERENCE = "largest difference"
+DIFFERENCE = "largest difference from the reference interpreter in 20 steps"
 
 #: Each target, with the framework that it needs and the extra that installs it.
 TARGETS: dict[str, tuple[str, str] | None] = {

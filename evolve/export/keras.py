@@ -17,13 +17,13 @@ from evolve.export.source import Style, indented
 from primitives.program import Program
 
 _IMPORTS = "from __future__ import annotations\n\nimport keras\nfrom keras import ops"
-_CHECK = '''\
+_CHECK = """\
 if beta_1 <= 0 or beta_1 > 1:
     raise ValueError(
         "Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer "
         f"degenerates to SignSGD. Received: beta_1={beta_1}."
     )
-'''
+"""
 
 
 def emit(
@@ -47,7 +47,9 @@ def _class(lowered: Lowered, name: str, style: Style) -> str:
     methods += [_whole_step(lowered, style)] if lowered.whole_tree else [_step(lowered, style)]
     methods += [DECAYED] if style.conventional else []
     methods.append(_config(lowered, style))
-    body = "\n\n".join(method.strip("\n") for method in ['"""See the top of the file."""', *methods])
+    body = "\n\n".join(
+        method.strip("\n") for method in ['"""See the top of the file."""', *methods]
+    )
     package = "discovered" if style.conventional else "evolve"
     return (
         f'@keras.saving.register_keras_serializable(package="{package}")\n'
@@ -108,7 +110,9 @@ def _printer() -> Printer:
 
 
 def _step(lowered: Lowered, style: Style) -> str:
-    given = ["i = self._get_variable_index(variable)"] if lowered.slots or style.conventional else []
+    given = (
+        ["i = self._get_variable_index(variable)"] if lowered.slots or style.conventional else []
+    )
     given += ['wide = keras.backend.result_type(variable.dtype, "float32")']
     if W in lowered.reads:
         given.append("w = ops.cast(ops.stop_gradient(ops.convert_to_tensor(variable)), wide)")

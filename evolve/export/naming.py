@@ -18,11 +18,11 @@ from evolve.export.expressions import Expression, Value
 LONGEST = 9
 #: What the source around the lines uses, in any of the targets; `l`, `O` and `I` are hard to read.
 _USED = """
-    w lr rate rates schedule peak_lr weight_decay learning_rate np jnp jax optax torch keras ops math
+    w lr rate rates schedule peak_lr weight_decay learning_rate np jnp jax optax torch keras ops
     self cls state states params param group groups grads updates update_step leaves leaf dtype
     dtypes count init step mask decays treedef weights gradients variables variable gradient slots
-    Any NamedTuple annotations x y z x4 x5 x6 x7 scale total total_2 total_3
-    number after i error wide tree gs ws new arrays finished results l O I tiny foreach maximize closure loss config
+    Any NamedTuple annotations x y z x4 x5 x6 x7 scale total total_2 total_3 number after i l O I
+    error wide tree gs ws new arrays places tiny foreach maximize closure loss config
 """
 _TAKEN = frozenset([*_USED.split(), *dir(builtins), *keyword.kwlist, *keyword.softkwlist])
 

@@ -30,6 +30,13 @@ def _tree_sum(arrays):
     return sum(jnp.sum(x) for x in arrays)
 '''
 
+_WIDE = '''
+def _wide(*arrays):
+    """The dtype to compute in: float32, or that of wider arrays."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(jnp.float32, *arrays)
+'''
+
 _ROUNDED = '''
 def _rounded(x, dtype):
     """`x` with the precision of `dtype`; a cast there and back may be optimized away."""
@@ -56,6 +63,7 @@ def emit(
     header = source.docstring(lowered, name, provenance, style, "learning_rate")
     body = source.joined(
         _state(lowered, name, style),
+        _WIDE,
         _TREE_SUM if lowered.whole_tree else "",
         _ROUNDED if style.conventional else "",
         _factory(lowered, name, style),
@@ -116,7 +124,10 @@ def _typed(name: str, default: str) -> str:
 
 
 def _init(lowered: Lowered, name: str, style: Style) -> str:
-    zeros = [f"        {slot}=optax.tree.zeros_like(params, dtype=mu_dtype),\n" for slot in lowered.slot_names]
+    zeros = [
+        f"        {slot}=optax.tree.zeros_like(params, dtype=mu_dtype),\n"
+        for slot in lowered.slot_names
+    ]
     if style.conventional:
         zeros.append("        error=optax.tree.zeros_like(params) if compensated else None,\n")
     fields = "".join(["        count=jnp.zeros([], jnp.int32),\n", *zeros])
@@ -150,7 +161,7 @@ _LEAVES = """\
 for i, g in enumerate(gs):
     if g is None:
         continue
-    wide = jnp.promote_types(jnp.result_type(g), jnp.float32)
+    wide = _wide(g)
     arrays = [jnp.asarray(x, wide) for x in ({arrays})]
 {numbers}    {new} = step({arguments})
     {change}
@@ -168,7 +179,7 @@ change = -new
         errors[i] = (change - (landed - w)).astype(ws[i].dtype)"""
 _ALL = """\
 present = [i for i, g in enumerate(gs) if g is not None]
-wide = jnp.result_type(jnp.float32, *(gs[i] for i in present))
+wide = _wide(*(gs[i] for i in present))
 arrays = [[jnp.asarray(x[i], wide) for i in present] for x in ({arrays})]
 {numbers}{new} = step({arguments})
 for i, change in zip(present, new, strict=True):

@@ -32,7 +32,9 @@ SCHEDULE = (1.0, 0.5, 0.25)
 SHAPES: tuple[tuple[int, ...], ...] = ((3, 4), (), (5,), (2, 2, 2))
 
 
-def largest_difference(target: str, source: str, name: str, program: Program) -> float:
+def largest_difference(
+    target: str, source: str, name: str, program: Program, **options: float
+) -> float:
     """The largest difference of a weight after a step, relative where weights exceed 1.
 
     Steps count as long as the reference is finite. Zero for targets that cannot be run.
@@ -40,6 +42,7 @@ def largest_difference(target: str, source: str, name: str, program: Program) ->
     Arguments:
         source: what the target's `emit` wrote.
         name: the name that it was given.
+        options: arguments for the optimizer, where its defaults are not the program's.
     """
     if target not in ADAPTERS:
         return 0.0
@@ -47,7 +50,7 @@ def largest_difference(target: str, source: str, name: str, program: Program) ->
     if target == "keras":  # its own default, TensorFlow, is no dependency of ours
         os.environ.setdefault("KERAS_BACKEND", "jax")
     module = load(source)
-    return compare(ADAPTERS[target](module, name, weights), program, weights, gradients)
+    return compare(ADAPTERS[target](module, name, weights, **options), program, weights, gradients)
 
 
 def recorded(seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
@@ -82,34 +85,34 @@ def compare(
     return worst
 
 
-def load(source: str) -> ModuleType:
+def load(source: str, name: str = "exported") -> ModuleType:
     """The module whose source this is."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "exported.py"
         path.write_text(source)
-        spec = importlib.util.spec_from_file_location("exported", path)
+        spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return module
 
 
-def _numpy(module: Any, name: str, weights: list[Array]) -> Step:
+def _numpy(module: Any, name: str, weights: list[Array], **options: float) -> Step:
     state = module.init(weights)
 
     def step(weights: list[Array], gradients: list[Array], rate: float) -> list[Array]:
         nonlocal state
-        updates, state = module.update(weights, gradients, state, rate)
+        updates, state = module.update(weights, gradients, state, rate, **options)
         return [w - u for w, u in zip(weights, updates, strict=True)]
 
     return step
 
 
-def _optax(module: Any, name: str, weights: list[Array]) -> Step:
+def _optax(module: Any, name: str, weights: list[Array], **options: float) -> Step:
     import jax.numpy as jnp
 
     rate = 0.0
-    optimizer = getattr(module, name)(lambda count: rate)
+    optimizer = getattr(module, name)(lambda count: rate, **options)
     state = optimizer.init([jnp.asarray(w) for w in weights])
 
     def step(weights: list[Array], gradients: list[Array], learning_rate: float) -> list[Array]:
@@ -122,11 +125,11 @@ def _optax(module: Any, name: str, weights: list[Array]) -> Step:
     return step
 
 
-def _torch(module: Any, name: str, weights: list[Array]) -> Step:
+def _torch(module: Any, name: str, weights: list[Array], **options: float) -> Step:
     import torch
 
     params = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in weights]
-    optimizer = getattr(module, camel(name))(params)
+    optimizer = getattr(module, camel(name))(params, **options)
 
     def step(weights: list[Array], gradients: list[Array], learning_rate: float) -> list[Array]:
         for group in optimizer.param_groups:
@@ -140,11 +143,11 @@ def _torch(module: Any, name: str, weights: list[Array]) -> Step:
     return step
 
 
-def _keras(module: Any, name: str, weights: list[Array]) -> Step:
+def _keras(module: Any, name: str, weights: list[Array], **options: float) -> Step:
     import keras
 
     variables = [keras.Variable(w) for w in weights]
-    optimizer = getattr(module, camel(name))()
+    optimizer = getattr(module, camel(name))(**options)
     optimizer.build(variables)
 
     def step(weights: list[Array], gradients: list[Array], learning_rate: float) -> list[Array]:
@@ -157,4 +160,9 @@ def _keras(module: Any, name: str, weights: list[Array]) -> Step:
     return step
 
 
-ADAPTERS: dict[str, Callable[[Any, str, list[Array]], Step]] = {"numpy": _numpy, "optax": _optax, "torch": _torch, "keras": _keras}
+ADAPTERS: dict[str, Callable[..., Step]] = {
+    "numpy": _numpy,
+    "optax": _optax,
+    "torch": _torch,
+    "keras": _keras,
+}

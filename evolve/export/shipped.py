@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from evolve.export import catalog, replay
+from evolve.export.lowering import DECAY, lower
 from evolve.export.source import Style
 from primitives.program import Program
 from primitives.text import from_text
@@ -80,18 +80,16 @@ def name(target: str) -> str:
 def measured(target: str, folder: Path = FOLDER) -> float:
     """The largest difference of a shipped module from the reference."""
     source = (folder / f"{target}.py").read_text()
-    return replay.largest_difference(target, source, name(target), program(folder)[0])
+    lion = program(folder)[0]
+    decay = lower(lion).hyperparameters[-1]
+    assert decay.name == DECAY
+    return replay.largest_difference(target, source, name(target), lion, weight_decay=decay.default)
 
 
 def write(folder: Path = FOLDER) -> None:
     """Write every shipped module."""
     for file, source in sources(folder).items():
         (folder / file).write_text(source)
-
-
-def note(notes: Mapping[str, str]) -> str:
-    """The comments of a program file."""
-    return "".join(f"# {key}: {value}\n" for key, value in notes.items())
 
 
 if __name__ == "__main__":

@@ -146,10 +146,10 @@ def _apply(lowered: Lowered, style: Style, whole: bool) -> str:
         numbers += [f'{n} = group["{n}"]' for n in lowered.names if n not in betas]
     names += [SCHEDULE.name] if reads_schedule else []
     names += lowered.names
-    text = (LISTS if whole else APPLY).replace("NUMBERS", indented("".join(f"{n}\n" for n in numbers)))
+    text = (LISTS if whole else APPLY).replace(
+        "NUMBERS", indented("".join(f"{n}\n" for n in numbers))
+    )
     call = f"after = _step({', '.join(names)})"
     if len(call) > source.WIDTH - 8:
         call = "after = _step(\n" + "".join(f"        {n},\n" for n in names) + "    )"
     return text.replace("after = _step(ARGUMENTS)", call)
-
-

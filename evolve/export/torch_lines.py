@@ -216,5 +216,3 @@ class _Foreach:
     @staticmethod
     def _closed(text: str) -> str:
         return f"({text})" if " " in text else text
-
-
