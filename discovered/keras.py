@@ -142,7 +142,8 @@ class Lion(keras.optimizers.Optimizer):
         """Compensated variables decay in `update_step`, before they are rounded."""
         if self.compensated:
             variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
-        super()._apply_weight_decay(variables)
+        if variables:
+            super()._apply_weight_decay(variables)
 
     def get_config(self):
         """Every argument, for serialization."""

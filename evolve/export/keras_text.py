@@ -67,5 +67,6 @@ def _apply_weight_decay(self, variables):
     """Compensated variables decay in `update_step`, before they are rounded."""
     if self.compensated:
         variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
-    super()._apply_weight_decay(variables)
+    if variables:
+        super()._apply_weight_decay(variables)
 '''

@@ -27,6 +27,11 @@ _USED = """
 _TAKEN = frozenset([*_USED.split(), *dir(builtins), *keyword.kwlist, *keyword.softkwlist])
 
 
+def is_taken(name: str) -> bool:
+    """Whether the source that is written uses a name itself."""
+    return name in _TAKEN
+
+
 def new_names(
     targets: Sequence[Value],
     reads: Sequence[Sequence[Expression]],

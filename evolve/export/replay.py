@@ -8,6 +8,7 @@ own state, and the weights after the step are compared.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -66,9 +67,9 @@ def recorded(seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
 def compare(
     step: Step, program: Program, weights: list[Array], gradients: Sequence[list[Array]]
 ) -> float:
-    """The largest difference over the steps in which the reference is finite."""
+    """The largest difference over the steps in which the reference is finite; NaN for none."""
     peak = float(np.float32(lower(program).peak.default))
-    slots, worst = reference.zero_slots(program, weights), 0.0
+    slots, worst = reference.zero_slots(program, weights), math.nan
     for i, gradient in enumerate(gradients):
         rate = SCHEDULE[i % len(SCHEDULE)]
         with np.errstate(all="ignore"):
@@ -80,7 +81,9 @@ def compare(
                 break
             for x, y in zip(got, after, strict=True):
                 scale = np.maximum(1.0, np.abs(y))
-                worst = max(worst, float(np.max(np.abs(np.float64(x) - y) / scale, initial=0.0)))
+                error = float(np.max(np.abs(np.float64(x) - y) / scale, initial=0.0))
+                # NaN where the reference is finite is the largest difference of all.
+                worst = math.inf if math.isnan(error) else max(error, worst)
         weights = after
     return worst
 
