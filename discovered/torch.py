@@ -34,6 +34,8 @@ from __future__ import annotations
 import torch
 
 _SLOTS = ("m",)
+#: How many elements of each tensor are computed together on a CPU.
+_PIECE = 2**17
 #: Far below any gradient; its inverse is finite in float32.
 _BOUND = 2.0**-120
 
@@ -42,8 +44,8 @@ class Lion(torch.optim.Optimizer):
     """See the top of the file.
 
     Arguments besides the hyperparameters:
-        foreach: all tensors of a group at once; None does so on CUDA only, since on a CPU
-            one after the other stays in the cache.
+        foreach: False computes one tensor after the other; else many are computed together,
+            on a CPU as many as stay in its cache.
         maximize: go uphill.
         slot_dtype: dtype of the slots; None stands for that of the weights.
         compensated: keep what rounding takes from 16-bit weights in one more slot of their
@@ -127,14 +129,34 @@ class Lion(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            tensors = self._tensors(group)
-            together = group["foreach"]
-            if together is None:
-                together = all(x[0].is_cuda for x in tensors)
-            batches = [tensors] if together and tensors else [[x] for x in tensors]
-            for batch in batches:
+            for batch in _batches(self._tensors(group), group["foreach"]):
                 _apply(batch, group)
         return loss
+
+
+def _batches(tensors, foreach):
+    """What is computed together: on a CPU as much as stays in its cache, else everything."""
+    batch, size = [], 0
+    for xs in tensors:
+        cpu = xs[0].device.type == "cpu"
+        for piece in _pieces(xs) if cpu else [xs]:
+            batch.append(piece)
+            size += piece[0].numel()
+            if foreach is False or (cpu and size >= _PIECE):
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _pieces(xs):
+    """Views of parts of large tensors; nothing depends on more than one element."""
+    arrays = [x for x in xs if x is not None]
+    if xs[0].numel() <= 2 * _PIECE or not all(x.is_contiguous() for x in arrays):
+        return [xs]
+    others = [None] * (len(xs) - len(arrays))
+    parts = zip(*(x.view(-1).split(_PIECE) for x in arrays), strict=True)
+    return [[*part, *others] for part in parts]
 
 
 def _apply(batch, group):

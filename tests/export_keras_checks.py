@@ -43,7 +43,8 @@ def gradients(step, variables, scale=1.0):
     random = np.random.default_rng(step)
     made = [scale * random.normal(size=v.shape) for v in variables]
     return [
-        ops.cast(ops.convert_to_tensor(np.float32(g)), v.dtype) for g, v in zip(made, variables)
+        ops.cast(ops.convert_to_tensor(np.float32(g)), v.dtype)
+        for g, v in zip(made, variables, strict=True)
     ]
 
 

@@ -72,7 +72,7 @@ def test_no_program(tmp_path):
     (tmp_path / "poem.txt").write_text("Roses are red")
     with pytest.raises(BadInput, match=r"poem.txt': .*not Python syntax"):
         call(tmp_path / "poem.txt", "optax")
-    with pytest.raises(BadInput, match="^'loin' is no known optimizer.*did you mean 'lion'"):
+    with pytest.raises(BadInput, match=r"^'loin' is no known optimizer.*did you mean 'lion'"):
         call("loin", "optax")
 
 

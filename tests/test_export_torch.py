@@ -12,6 +12,7 @@ from strategies import wide_program
 
 from evolve.export import replay
 from evolve.export import torch as target
+from primitives.text import from_text
 from primitives.zoo import zoo
 
 PROGRAMS = all_programs(60)
@@ -132,6 +133,30 @@ def test_foreach_and_one_by_one_agree_bit_for_bit():
         results.append(run(CLASSES["adamw"](params, foreach=foreach), params, 5))
     for other in results[1:]:
         assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
+
+
+@kinds
+@pytest.mark.parametrize("foreach", [None, False])
+def test_large_tensors_are_computed_in_pieces(make, foreach):
+    """A contiguous tensor is split, its transpose is not: every element comes out the same."""
+    x = torch.randn(600, 500, generator=torch.Generator().manual_seed(0))
+    options = {"foreach": foreach} if "foreach" in make(weights()).defaults else {}
+    straight, turned = torch.nn.Parameter(x.clone()), torch.nn.Parameter(x.t().contiguous().t())
+    assert straight.is_contiguous() and not turned.is_contiguous()
+    close(
+        run(make([straight], lr=0.1, peak_lr=1.0, **options), [straight], 2),
+        run(make([turned], lr=0.1, peak_lr=1.0, **options), [turned], 2),
+        1e-5,
+    )
+
+
+def test_an_array_whose_norm_counts_stays_whole():
+    text = "def train(w, g, lr):\n    k = norm(g)\n    update = g * k\n    return update\n"
+    module = replay.load(target.emit(from_text(text), "normed", {}))
+    (p,) = [torch.nn.Parameter(torch.zeros(2**19))]
+    p.grad = torch.full((2**19,), 0.5)
+    module.Normed([p]).step()
+    torch.testing.assert_close(p.detach(), torch.full((2**19,), -0.25 * 2**9.5))
 
 
 @kinds

@@ -7,6 +7,7 @@ own state, and the weights after the step are compared.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 import os
@@ -147,8 +148,7 @@ def _torch(module: Any, name: str, weights: list[Array], **options: float) -> St
 
 
 def _keras(module: Any, name: str, weights: list[Array], **options: float) -> Step:
-    import keras
-
+    keras = importlib.import_module("keras")
     variables = [keras.Variable(w) for w in weights]
     optimizer = getattr(module, camel(name))(**options)
     optimizer.build(variables)

@@ -16,6 +16,7 @@ from evolve.export.source import Style, indented
 from evolve.export.torch_lines import foreach_step, list_step, plain
 from evolve.export.torch_text import (
     APPLY,
+    BATCHES,
     COMPENSATED,
     HELPERS,
     LISTS,
@@ -33,8 +34,8 @@ if not all(0.0 <= beta <= 1.0 for beta in betas):
     raise ValueError(f"betas are {betas}; each must lie between 0 and 1")
 """
 _OPTIONS = {
-    "foreach": "all tensors of a group at once; None does so on CUDA only, since on a CPU\n"
-    "        one after the other stays in the cache.",
+    "foreach": "False computes one tensor after the other; else many are computed together,\n"
+    "        on a CPU as many as stay in its cache.",
     "maximize": "go uphill.",
     "slot_dtype": "dtype of the slots; None stands for that of the weights.",
     "compensated": "keep what rounding takes from 16-bit weights in one more slot of their\n"
@@ -53,6 +54,7 @@ def emit(
     described = source.docstring(lower(program), name, provenance, style, "lr")
     rest = source.joined(
         f"{_class(lowered, name, style, whole)}\n",
+        "" if whole else BATCHES["array" if "torch.sum(" in step else "element"],
         _apply(lowered, style, whole),
         step,
         *(helper for key, helper in HELPERS.items() if f"{key}(" in step),
@@ -60,7 +62,7 @@ def emit(
     if style.conventional:
         for old, new in COMPENSATED:
             rest = _replaced(rest, old, new)
-    return f"{described}\n\n{_IMPORTS}\n\n{_constants(lowered, step)}\n\n\n{rest}"
+    return f"{described}\n\n{_IMPORTS}\n\n{_constants(lowered, step, whole)}\n\n\n{rest}"
 
 
 def _replaced(text: str, old: str, new: str) -> str:
@@ -72,11 +74,14 @@ def _replaced(text: str, old: str, new: str) -> str:
     raise ValueError(f"not in the source: {old!r}")
 
 
-def _constants(lowered: Lowered, step: str) -> str:
+def _constants(lowered: Lowered, step: str, whole: bool) -> str:
     slots = "".join(f'    "{slot}",\n' for slot in lowered.slot_names)
     lines = [f"_SLOTS = (\n{slots})" if slots else "_SLOTS = ()"]
     if len(lowered.slots) == 1:
         lines = [f'_SLOTS = ("{lowered.slot_names[0]}",)']
+    if not whole:
+        lines.append("#: How many elements of each tensor are computed together on a CPU.")
+        lines.append("_PIECE = 2**17")
     if "_BOUND" in step:
         lines.append("#: Far below any gradient; its inverse is finite in float32.")
         lines.append("_BOUND = 2.0**-120")

@@ -58,12 +58,7 @@ STEP = (
     CLOSURE
     + """\
     for group in self.param_groups:
-        tensors = self._tensors(group)
-        together = group["foreach"]
-        if together is None:
-            together = all(x[0].is_cuda for x in tensors)
-        batches = [tensors] if together and tensors else [[x] for x in tensors]
-        for batch in batches:
+        for batch in _batches(self._tensors(group), group["foreach"]):
             _apply(batch, group)
     return loss
 """
@@ -129,6 +124,39 @@ LISTS = (
 NUMBERS    after = _step(ARGUMENTS)'''
     + _WRITTEN
 )
+
+_BATCHES = '''
+def _batches(tensors, foreach):
+    """What is computed together: on a CPU as much as stays in its cache, else everything."""
+    batch, size = [], 0
+    for xs in tensors:
+        cpu = xs[0].device.type == "cpu"
+        for piece in PIECES:
+            batch.append(piece)
+            size += piece[0].numel()
+            if foreach is False or (cpu and size >= _PIECE):
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+'''
+
+_PIECES = '''
+def _pieces(xs):
+    """Views of parts of large tensors; nothing depends on more than one element."""
+    arrays = [x for x in xs if x is not None]
+    if xs[0].numel() <= 2 * _PIECE or not all(x.is_contiguous() for x in arrays):
+        return [xs]
+    others = [None] * (len(xs) - len(arrays))
+    parts = zip(*(x.view(-1).split(_PIECE) for x in arrays), strict=True)
+    return [[*part, *others] for part in parts]
+'''
+
+#: How tensors are batched, where each is computed by itself, and where each element is.
+BATCHES = {
+    "array": _BATCHES.replace("PIECES", "[xs]"),
+    "element": _BATCHES.replace("PIECES", "_pieces(xs) if cpu else [xs]") + "\n" + _PIECES,
+}
 
 #: What the lines may call.
 HELPERS = {
