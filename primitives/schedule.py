@@ -122,7 +122,7 @@ def _order(values: Sequence[Value], final: dict[str, int]) -> list[int] | None:
 def _names(values: Sequence[Value], final: dict[str, int], order: Sequence[int]) -> dict[int, str]:
     names = {value: name for name, value in final.items()}
     place = {value: i for i, value in enumerate(order)}
-    last_use = {}
+    last_use: dict[Operand, int] = {}
     for index in order:
         for argument in values[index].arguments:
             if isinstance(argument, int | str):

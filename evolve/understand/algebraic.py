@@ -8,10 +8,12 @@ what was found before the limit counts.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from evolve.errors import EvolveError
 from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import Expressions, expressions
 from primitives.algebra.rules import Rewrite, identities, without_eps
@@ -23,12 +25,21 @@ ALGEBRAIC, LIMIT = "algebraic", "limit"
 
 
 class Found(NamedTuple):
-    """A shorter program: the kind of step, how, on what assumptions."""
+    """A shorter program.
+
+    Attributes:
+        kind: of the step, `algebraic` or `limit`.
+        how: it was found.
+        assumptions: on which it is equal.
+        program: the shorter program.
+        divisors: for a limit, programs whose updates are what is divided by.
+    """
 
     kind: str
     how: str
     assumptions: tuple[str, ...]
     program: Program
+    divisors: tuple[Program, ...] = ()
 
 
 def steps(program: Program) -> Iterator[Found]:
@@ -52,7 +63,7 @@ def _limits(what: Expressions) -> Iterator[Rewrite]:
     for rewrite in without_eps(what):
         yield rewrite
         for further in identities(rewrite.what):
-            yield further._replace(how=rewrite.how, assumptions=rewrite.assumptions)
+            yield rewrite._replace(what=further.what)
 
 
 def _shortest(
@@ -65,10 +76,17 @@ def _shortest(
             candidate = _written(rewrite.what)
             if candidate is not None and cost(candidate) < best:
                 best = cost(candidate)
-                found = Found(kind, rewrite.how, rewrite.assumptions, candidate)
+                divisors = tuple(_divisors(program, rewrite))
+                found = Found(kind, rewrite.how, rewrite.assumptions, candidate, divisors)
     except NotImplementedError:  # a constant that is no real number
         return None
     return found
+
+
+def _divisors(program: Program, rewrite: Rewrite) -> Iterator[Program]:
+    what = expressions(program)
+    for divisor in rewrite.divisors:
+        yield live_program(write(what._replace(update=divisor)))
 
 
 def _written(what: Expressions) -> Program | None:
@@ -80,7 +98,32 @@ def _written(what: Expressions) -> Program | None:
 
 def as_json(found: Found) -> dict[str, Any]:
     """A step as plain data."""
-    return {**found._asdict(), "program": to_text(found.program)}
+    divisors = [to_text(divisor) for divisor in found.divisors]
+    return {**found._asdict(), "program": to_text(found.program), "divisors": divisors}
+
+
+def from_json(data: dict[str, Any]) -> Found:
+    """The inverse of `as_json`."""
+    divisors = tuple(from_text(text) for text in data["divisors"])
+    assumptions = tuple(data["assumptions"])
+    return Found(data["kind"], data["how"], assumptions, from_text(data["program"]), divisors)
+
+
+def found_by_child(program: Program, seconds: float) -> list[Found]:
+    """The steps that a child process finds in so many seconds."""
+    command = [sys.executable, "-m", "evolve.understand.algebraic"]
+    try:
+        done = subprocess.run(
+            command, input=to_text(program), capture_output=True, text=True, timeout=seconds
+        )
+        output = done.stdout
+        if done.returncode:
+            raise EvolveError(f"the algebra failed ({done.stderr.strip().splitlines()[-1:]})")
+    except subprocess.TimeoutExpired as expired:
+        partial = expired.stdout or b""
+        output = partial.decode() if isinstance(partial, bytes) else partial
+    whole = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
+    return [from_json(json.loads(line)) for line in whole]
 
 
 def main() -> None:

@@ -22,11 +22,15 @@ _KEEP_SIGN = ("asin", "atan", "sinh", "tanh", "asinh", "atanh", "cbrt")
 
 
 class Rewrite(NamedTuple):
-    """A step written differently: how, on what assumptions, and what it computes."""
+    """A step written differently: how, on what assumptions, and what it computes.
+
+    For a limit, `divisors` are the expressions divided by, eps left out.
+    """
 
     how: str
     assumptions: tuple[str, ...]
     what: Expressions
+    divisors: tuple[sympy.Expr, ...] = ()
 
 
 REAL = "all values are real numbers within the domains of the functions"
@@ -198,7 +202,15 @@ def without_eps(what: Expressions) -> Iterator[Rewrite]:
     if outputs != what.outputs():
         assumptions = (REAL, POSITIVE_RATE, "eps -> 0: the magnitudes divided by are well above it")
         how = "x / (|x| + eps) becomes sign(x); error eps / (|x| + eps), relative"
-        yield Rewrite(how, assumptions, _of(outputs))
+        magnitudes = {m for e in what.outputs().values() for m in _magnitudes(e)}
+        divisors = tuple(sorted(magnitudes, key=sympy.default_sort_key))
+        yield Rewrite(how, assumptions, _of(outputs), divisors)
+
+
+def _magnitudes(e: sympy.Expr) -> Iterator[sympy.Expr]:
+    for product in e.find(_is_ratio):
+        if _sign_for_ratio(product) != product:
+            yield from (m for m in map(_magnitude, product.args) if m is not None)
 
 
 def _signs_for_ratios(e: sympy.Expr) -> sympy.Expr:

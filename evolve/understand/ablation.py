@@ -1,0 +1,208 @@
+"""Ablations: what can go without loss of quality on the proxy tasks.
+
+A program is first put at its best: the best scale of its update, and constants tuned
+on the tasks if that is shown to be better. Then every statement is taken out in turn
+(its value replaced by one of its arguments), each variant at the best scale of its
+own update. A statement goes only if two things are shown on fresh seeds: the paired
+95 % interval of the loss of quality ends below the margin, and a positive control,
+the program without memory or without its signs, is found worse by the same test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from evolve.search.mutation import child_rng, mutate
+from evolve.understand.algebraic import cost
+from evolve.understand.chain import ABLATION, Step
+from evolve.understand.trials import Interval, Trials
+from primitives.abstract import analyse, live_program
+from primitives.program import GRADIENT, Program, ProgramError, Statement, constant
+from primitives.schedule import Operand, Value, to_program, values_of
+
+#: The most quality that may be lost, in units of what the program gains by training.
+MARGIN = 0.005
+#: Pairs of trainings that decide; twice as many if the first leave it open.
+PAIRS = 24
+#: Trainings (times two seeds) that tune the constants.
+TUNING = 320
+
+
+class Ablation:
+    """The ablation steps of one simplification."""
+
+    def __init__(self, trials: Trials, margin: float = MARGIN, pairs: int = PAIRS) -> None:
+        self._trials = trials
+        self._margin = margin
+        self._pairs = pairs
+
+    def at_its_best(self, program: Program) -> Step | None:
+        """The program with the scale and constants that suit the tasks, if that is better."""
+        ((best, _),) = self._trials.at_best_scale([program])
+        tuned = self._trials.tuned(best, TUNING) if _has_constants(best) else best
+        shown = self._trials.compare(tuned, program, self._pairs)
+        failed = self._trials.compare(program, program, 2) is None
+        if not failed and (shown is None or shown.high >= 0):
+            return None
+        how = f"constants and scale tuned on the tasks ({TUNING} trials), shown to be better"
+        return Step(ABLATION, how, program, tuned, _facts(shown, self._margin))
+
+    def control(self, program: Program) -> dict[str, Any] | None:
+        """The positive control: a mutilated program that is found to be worse; None if none is."""
+        for name, mutilated in _controls(program):
+            ((best, _),) = self._trials.at_best_scale([mutilated])
+            shown = self._trials.compare(best, program, self._pairs)
+            if shown is None or shown.low > 0:
+                return {"control": name, **_facts(shown, self._margin)}
+        return None
+
+    def removal(self, program: Program) -> tuple[Step | None, list[dict[str, Any]]]:
+        """The largest removal that loses no quality; and what was tried and kept, with figures."""
+        variants = list(removals(program))
+        ranked = sorted(
+            zip(variants, self._trials.at_best_scale([v for _, v in variants]), strict=True),
+            key=lambda entry: (cost(entry[0][1]), entry[1][1]),
+        )
+        ((_, level),) = self._trials.at_best_scale([program])
+        kept: list[dict[str, Any]] = []
+        for (how, _), (best, best_level) in ranked:
+            # What is far worse on the choosing seeds need not be trained on the others.
+            hopeless = best_level > level * (1 + 20 * self._margin)
+            shown = None if hopeless else self._decided(best, program)
+            facts = _facts(shown, self._margin)
+            if shown is not None and shown.high <= self._margin:
+                return Step(ABLATION, how, program, best, facts), kept
+            kept.append({"statement": how, **facts, "hopeless": hopeless})
+        return None, kept
+
+    def rounding(self, program: Program) -> Step | None:
+        """Constants with as few digits as lose no quality."""
+        for digits in (1, 2, 3):
+            rounded = round_constants(program, digits)
+            if rounded == program:
+                return None
+            shown = self._decided(rounded, program)
+            if shown is not None and shown.high <= self._margin:
+                how = f"constants rounded to {digits} significant digits"
+                return Step(ABLATION, how, program, rounded, _facts(shown, self._margin))
+        return None
+
+    def evolved(self, program: Program, evaluations: int, seed: int = 0) -> Step | None:
+        """What evolution without insertions makes of the program: shorter, or better."""
+        found = _evolved(self._trials, program, evaluations, seed)
+        for candidate in found:
+            shown = self._decided(candidate, program)
+            shorter = cost(candidate) < cost(program)
+            if shown is not None and (shown.high < 0 or (shorter and shown.high <= self._margin)):
+                how = f"{evaluations} evaluations of evolution without insertions"
+                after = live_program(candidate)
+                return Step(ABLATION, how, program, after, _facts(shown, self._margin))
+        return None
+
+    def _decided(self, program: Program, reference: Program) -> Interval | None:
+        shown = self._trials.compare(program, reference, self._pairs)
+        if shown is not None and shown.low <= self._margin < shown.high:
+            shown = self._trials.compare(program, reference, 2 * self._pairs)
+        return shown
+
+
+def _facts(shown: Interval | None, margin: float) -> dict[str, Any]:
+    """The evidence as plain data; no interval means that a training failed."""
+    return {"loss_of_quality": shown._asdict() if shown else None, "margin": margin}
+
+
+def removals(program: Program) -> Iterator[tuple[str, Program]]:
+    """Every shorter program in which one value is replaced by one of its arguments."""
+    program = live_program(program)
+    values, ends = values_of(analyse(program), program.slots)
+    seen = {analyse(program).functional_hash}
+    for index, value in enumerate(values):
+        for argument in dict.fromkeys(value.arguments):
+            candidate = _replaced(values, ends, index, argument)
+            if candidate is None or analyse(candidate).functional_hash in seen:
+                continue
+            seen.add(analyse(candidate).functional_hash)
+            if cost(candidate) < cost(program):
+                yield f"{value.function} removed ({_described(value, argument)} stays)", candidate
+
+
+def _described(value: Value, argument: Operand) -> str:
+    position = ("first", "second", "third")[value.arguments.index(argument)]
+    return argument if isinstance(argument, str) else f"its {position} argument"
+
+
+def _replaced(
+    values: Sequence[Value], ends: dict[str, Operand], index: int, by: Operand
+) -> Program | None:
+    def new(operand: Operand) -> Operand:
+        return by if operand == index and type(operand) is int else operand
+
+    changed = [Value(v.function, tuple(new(a) for a in v.arguments)) for v in values]
+    try:
+        candidate = live_program(to_program(changed, {name: new(e) for name, e in ends.items()}))
+        return candidate if analyse(candidate).learns else None
+    except ProgramError:  # a number in the place of a tree
+        return None
+
+
+def _controls(program: Program) -> Iterator[tuple[str, Program]]:
+    """The program without its memory, and without its signs."""
+    values, ends = values_of(analyse(program), program.slots)
+    slots = [name for name in ends if name in program.slots]
+    if slots:
+        blind = [
+            Value(v.function, tuple(GRADIENT if a in slots else a for a in v.arguments))
+            for v in values
+        ]
+        yield "the memory removed", live_program(to_program(blind, ends))
+    unsigned = [Value(v.function, v.arguments) for v in values]
+    signs = [i for i, v in enumerate(values) if v.function == "sign"]
+    for i in signs:
+        unsigned[i] = Value("multiply", (values[i].arguments[0], 1.0))
+    if signs:
+        yield "the signs removed", live_program(to_program(unsigned, ends))
+
+
+def round_constants(program: Program, digits: int) -> Program:
+    """Constants with so many significant digits; of one near 1, its distance from 1 has them."""
+
+    def rounded(value: float) -> float:
+        if 0.5 < value < 1:
+            return constant(1 - float(f"{1 - value:.{digits - 1}e}"))
+        return constant(float(f"{value:.{digits - 1}e}"))
+
+    return program.with_statements(
+        Statement(
+            s.target,
+            s.function,
+            tuple(a if isinstance(a, str) else rounded(a) for a in s.arguments),
+        )
+        for s in program.statements
+    )
+
+
+def _has_constants(program: Program) -> bool:
+    return any(not isinstance(a, str) for s in program.statements for a in s.arguments)
+
+
+def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> list[Program]:
+    """The best few programs of a small evolution by deletions and changes."""
+    levels = {analyse(program).functional_hash: (trials.choose([program])[0], program)}
+    population = [program] * 20
+    number = 0
+    while len(levels) <= evaluations and number < 50 * evaluations:
+        children = []
+        for _ in range(8):
+            rng = child_rng(seed, number)
+            number += 1
+            drawn = [population[rng.randrange(len(population))] for _ in range(5)]
+            parent = min(drawn, key=lambda p: levels[analyse(p).functional_hash][0])
+            # At this length insertions are off.
+            children.append(mutate(parent, rng, max_statements=2).program)
+        levels_of = trials.choose(children)
+        for child, level in zip(children, levels_of, strict=True):
+            levels.setdefault(analyse(child).functional_hash, (level, child))
+        population = [*population, *children][-100:]
+    ranked = sorted(levels.values(), key=lambda entry: entry[0])
+    return [candidate for _, candidate in ranked[:8] if candidate is not program]

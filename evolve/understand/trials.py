@@ -1,0 +1,173 @@
+"""Trainings on the proxy tasks that decide about a program: scales, pairs, intervals.
+
+Losses are compared seed by seed. Quality is in units of what the reference gains by
+training: `(L - L_ref) / (U - L_ref)`, the mean over tasks, where U is the untrained
+loss and L_ref the reference's mean; below zero is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from evolve.search.mutation import child_rng, mutate_constants
+from evolve.search.pool import Pool
+from primitives.program import UPDATE, Program, Statement
+from primitives.text import to_text
+from proxy_tasks.status import FINISHED
+
+#: Seeds of scales and tuning, and of decisions; far from the search's, and from its judge's.
+CHOOSING, DECIDING = 3_000_000, 4_000_000
+#: The scales tried first, and the finer ones around the best.
+COARSE = tuple(10.0 ** (k / 2) for k in range(-6, 7))
+FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
+#: The longest a training of one seed may take, in seconds.
+_LIMIT = 60.0
+
+Losses = dict[str, list[float]]
+
+
+class Interval(NamedTuple):
+    """A paired difference of quality with its 95 % interval; above zero is worse."""
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+
+class Trials:
+    """Trains programs on a pool's tasks.
+
+    Arguments:
+        pool: started.
+        choosing: seeds on which scales and constants are chosen.
+    """
+
+    def __init__(self, pool: Pool, choosing: int = 2) -> None:
+        self._pool = pool
+        self._tasks = list(pool.tasks)
+        self._choosing = [CHOOSING + i for i in range(choosing)]
+        self._untrained = {t: fmean(f["untrained"]) for t, f in pool.tasks.items()}
+        self._known: dict[tuple[str, int], dict[str, float] | None] = {}
+        self.trainings = 0
+
+    def losses(self, programs: Sequence[Program], seeds: Sequence[int]) -> list[Losses | None]:
+        """The final losses of each program for each task and seed; None if a training failed."""
+        texts = [to_text(program) for program in programs]
+        missing = [
+            (text, seed)
+            for text in dict.fromkeys(texts)
+            for seed in seeds
+            if (text, seed) not in self._known
+        ]
+        for key, (text, seed) in enumerate(missing):
+            self._pool.submit(key, self._request(text, seed), _LIMIT * len(self._tasks))
+        waiting = len(missing)
+        while waiting:
+            finished = self._pool.next(0.5)
+            if finished is not None:
+                self._known[missing[finished.key]] = _final(finished.answer)
+                waiting -= 1
+        self.trainings += len(missing)
+        return [self._gathered(text, seeds) for text in texts]
+
+    def _request(self, text: str, seed: int) -> dict[str, object]:
+        return {
+            "action": "evaluate",
+            "program": text,
+            "tasks": self._tasks,
+            "rung": 1,
+            "seeds": [seed],
+            "split": "validation",
+        }
+
+    def _gathered(self, text: str, seeds: Sequence[int]) -> Losses | None:
+        rows = [self._known[text, seed] for seed in seeds]
+        if any(row is None for row in rows):
+            return None
+        return {task: [row[task] for row in rows if row] for task in self._tasks}
+
+    def choose(self, programs: Sequence[Program]) -> list[float]:
+        """The levels of programs on the seeds for choosing."""
+        return [self.level(x) for x in self.losses(programs, self._choosing)]
+
+    def level(self, losses: Losses | None) -> float:
+        """One number to choose by: the mean over tasks of L / U; infinite if one failed."""
+        if losses is None:
+            return math.inf
+        return fmean(fmean(losses[task]) / abs(self._untrained[task]) for task in self._tasks)
+
+    def at_best_scale(self, programs: Sequence[Program]) -> list[tuple[Program, float]]:
+        """Each program with its update multiplied by the best of some factors, and its level."""
+        best = self._best([[(1.0, p), *_scaled(p, 1.0, COARSE)] for p in programs])
+        finer = [
+            [(s, scaled(p, s)), *_scaled(p, s, FINE)]
+            for p, (s, _, _) in zip(programs, best, strict=True)
+        ]
+        return [(program, level) for _, program, level in self._best(finer)]
+
+    def _best(
+        self, groups: Sequence[Sequence[tuple[float, Program]]]
+    ) -> list[tuple[float, Program, float]]:
+        flat = [program for group in groups for _, program in group]
+        levels = iter(self.choose(flat))
+        ranked = [[(s, p, next(levels)) for s, p in group] for group in groups]
+        return [min(group, key=lambda entry: entry[2]) for group in ranked]
+
+    def tuned(self, program: Program, trials: int, seed: int = 0) -> Program:
+        """The program with its constants tuned by constants-only evolution."""
+        population = [(program, self.choose([program])[0])]
+        for start in range(0, trials, 8):
+            children = []
+            for number in range(start, start + 8):
+                rng = child_rng(seed, number)
+                drawn = [population[rng.randrange(len(population))] for _ in range(5)]
+                parent = min(drawn, key=lambda entry: entry[1])[0]
+                children.append(mutate_constants(parent, rng).program)
+            levels = self.choose(children)
+            population = [*population, *zip(children, levels, strict=True)]
+            population = sorted(population, key=lambda entry: entry[1])[:20]
+        return population[0][0]
+
+    def compare(self, program: Program, reference: Program, pairs: int) -> Interval | None:
+        """How much worse a program is than a reference; None if a training of it failed."""
+        seeds = [DECIDING + i for i in range(pairs)]
+        losses, base = self.losses([program, reference], seeds)
+        if losses is None or base is None:
+            return None
+        gain = {t: self._untrained[t] - fmean(base[t]) for t in self._tasks}
+        values = [
+            fmean((losses[t][i] - base[t][i]) / gain[t] for t in self._tasks) for i in range(pairs)
+        ]
+        error = _student(pairs) * stdev(values) / math.sqrt(pairs)
+        mean = fmean(values)
+        return Interval(mean, mean - error, mean + error, pairs)
+
+
+def scaled(program: Program, factor: float) -> Program:
+    """The program with its update multiplied by a number."""
+    if factor == 1.0:
+        return program
+    last = Statement(UPDATE, "multiply", (UPDATE, factor))
+    return program.with_statements([*program.statements, last])
+
+
+def _scaled(
+    program: Program, start: float, factors: Sequence[float]
+) -> list[tuple[float, Program]]:
+    return [(start * f, scaled(program, start * f)) for f in factors if f != 1.0]
+
+
+def _final(answer: dict) -> dict[str, float] | None:
+    if answer["outcome"] != FINISHED:
+        return None
+    return {task: marks[0][-1] for task, marks in answer["losses"].items()}
+
+
+def _student(count: int) -> float:
+    """The 97.5 % point of Student's t for so many pairs (Cornish-Fisher; within 1 % from 5 on)."""
+    z, n = 1.959964, count - 1
+    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
