@@ -17,8 +17,8 @@ weight.
 
 Hyperparameters:
     learning_rate: the peak times the schedule.
-    beta_1: how much an average keeps (0.9 in the program).
-    beta_2: how much an average keeps (0.99 in the program).
+    beta_1: the weight of the second of two averaged terms (0.9 in the program).
+    beta_2: the weight of the second of two averaged terms (0.99 in the program).
     weight_decay: decoupled, times the learning rate (0.1 in the program).
 
 Provenance:

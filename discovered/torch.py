@@ -17,8 +17,8 @@ weight.
 
 Hyperparameters:
     lr: the peak times the schedule.
-    b1: how much an average keeps (0.9 in the program).
-    b2: how much an average keeps (0.99 in the program).
+    b1: the weight of the second of two averaged terms (0.9 in the program).
+    b2: the weight of the second of two averaged terms (0.99 in the program).
     weight_decay: decoupled, times the learning rate (0.1 in the program).
 
 Provenance:

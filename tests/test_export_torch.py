@@ -3,6 +3,7 @@
 import copy
 import io
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from export_checks import TOLERANCE, all_programs, allowance, lint
 from strategies import wide_program
 
+from discovered.torch import Lion
 from evolve.export import replay
 from evolve.export import torch as target
 from primitives.text import from_text
@@ -28,7 +30,19 @@ def optimizer_class(name):
 
 
 CLASSES = {name: optimizer_class(name) for name in KINDS}
-kinds = pytest.mark.parametrize("make", CLASSES.values(), ids=KINDS)
+
+
+def shipped_lion(params, lr=1e-4, peak_lr=None, **options):
+    """The shipped Lion, which has no peak of its own."""
+    return Lion(params, lr, **options)
+
+
+MAKES = {
+    **CLASSES,
+    "discovered": shipped_lion,
+    "compensated": partial(shipped_lion, compensated=True),
+}
+kinds = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
 SHAPES = ((3, 4), (), (5,), (0, 2))
 
 

@@ -13,6 +13,19 @@ from collections.abc import Mapping
 from evolve.export import source
 from evolve.export.expressions import Printer, Value
 from evolve.export.lowering import DECAY, LR, PEAK, SCHEDULE, G, Lowered, W, lower
+from evolve.export.optax_text import (
+    AFTER,
+    ALL,
+    ALL_AFTER,
+    COMPENSATED,
+    DECAYS,
+    LEAVES,
+    NO_WEIGHTS,
+    RATE,
+    ROUNDED,
+    TREE_SUM,
+    WIDE,
+)
 from evolve.export.source import Style, indented
 from primitives.program import Program
 
@@ -24,25 +37,6 @@ import jax
 import jax.numpy as jnp
 import optax"""
 
-_TREE_SUM = '''
-def _tree_sum(arrays):
-    """The sum over all arrays."""
-    return sum(jnp.sum(x) for x in arrays)
-'''
-
-_WIDE = '''
-def _wide(*arrays):
-    """The dtype to compute in: float32, or that of wider arrays."""
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(jnp.float32, *arrays)
-'''
-
-_ROUNDED = '''
-def _rounded(x, dtype):
-    """`x` with the precision of `dtype`; a cast there and back may be optimized away."""
-    info = jnp.finfo(dtype)
-    return jax.lax.reduce_precision(x, info.nexp, info.nmant)
-'''
 
 #: What the docstring of the factory says of arguments that are no hyperparameters.
 _OPTIONS = {
@@ -63,9 +57,9 @@ def emit(
     header = source.docstring(lowered, name, provenance, style, "learning_rate")
     body = source.joined(
         _state(lowered, name, style),
-        _WIDE,
-        _TREE_SUM if lowered.whole_tree else "",
-        _ROUNDED if style.conventional else "",
+        WIDE,
+        TREE_SUM if lowered.whole_tree else "",
+        ROUNDED if style.conventional else "",
         _factory(lowered, name, style),
     )
     imports = _IMPORTS.format(typing="Any, NamedTuple" if "Any" in body else "NamedTuple")
@@ -157,57 +151,14 @@ def _step(lowered: Lowered) -> str:
     return f"{head}\n{indented(body)}"
 
 
-_LEAVES = """\
-for i, g in enumerate(gs):
-    if g is None:
-        continue
-    wide = _wide(g)
-    arrays = [jnp.asarray(x, wide) for x in ({arrays})]
-{numbers}    {new} = step({arguments})
-    {change}
-    gs[i] = {given}.astype(jnp.result_type(g)){after}
-"""
-_AFTER = """
-    for slot, x in zip(slots, after, strict=True):
-        slot[i] = x.astype(slot[i].dtype)"""
-_COMPENSATED = """\
-change = -new
-    if compensated:
-        w = arrays[0]
-        change = change + jnp.asarray(errors[i], wide)
-        landed = _rounded(w + _rounded(change, g.dtype), ws[i].dtype)
-        errors[i] = (change - (landed - w)).astype(ws[i].dtype)"""
-_ALL = """\
-present = [i for i, g in enumerate(gs) if g is not None]
-wide = _wide(*(gs[i] for i in present))
-arrays = [[jnp.asarray(x[i], wide) for i in present] for x in ({arrays})]
-{numbers}{new} = step({arguments})
-for i, change in zip(present, new, strict=True):
-    gs[i] = (-change).astype(jnp.result_type(gs[i]))
-"""
-_ALL_AFTER = """\
-for slot, xs in zip(slots, after, strict=True):
-    for i, x in zip(present, xs, strict=True):
-        slot[i] = x.astype(slot[i].dtype)
-"""
-_DECAYS = """\
-decay = weight_decay(state.count) if callable(weight_decay) else weight_decay
-decays = [decay] * len(gs)
-if mask is not None:
-    chosen = mask(params) if callable(mask) else mask
-    chosen = jax.tree.map(lambda x, part: jax.tree.map(lambda _: x, part), chosen, params)
-    decays = [decay * bool(x) for x in tree.flatten_up_to(chosen)]
-"""
-
-
 def _update(lowered: Lowered, name: str, style: Style) -> str:
     reads_weights = W in lowered.reads
     reads_rate = bool({LR, SCHEDULE} & lowered.reads)
     parts = ['"""What to add to the weights, and the state after the step."""\ndel extra_args\n']
     if reads_weights:
-        parts.append(_NO_WEIGHTS)
+        parts.append(NO_WEIGHTS)
     if reads_rate:
-        parts.append(_RATE)
+        parts.append(RATE)
     parts.append("gs, tree = jax.tree.flatten(updates, is_leaf=lambda x: x is None)\n")
     if reads_weights:
         parts.append("ws = tree.flatten_up_to(params)\n")
@@ -216,34 +167,25 @@ def _update(lowered: Lowered, name: str, style: Style) -> str:
         parts.append(f"slots = [tree.flatten_up_to(slot) for slot in state[1{last}]]\n")
     if style.conventional:
         parts.append("errors = tree.flatten_up_to(state.error) if compensated else None\n")
-    parts.append(_DECAYS if lowered.decay else "")
+    parts.append(DECAYS if lowered.decay else "")
     parts.append(_all(lowered) if lowered.whole_tree else _leaves(lowered, style))
     parts.append(_state_after(lowered, name, style))
     body = indented("".join(parts))
     return f"def update(updates, state, params=None, **extra_args):\n{body}"
 
 
-_NO_WEIGHTS = """\
-if params is None:
-    raise ValueError("the weights are needed: call update(updates, state, params)")
-"""
-_RATE = """\
-rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
-"""
-
-
 def _leaves(lowered: Lowered, style: Style) -> str:
     arrays = _arrays(lowered, "ws[i]", "g", "*(slot[i] for slot in slots)")
     decay = ["decays[i]"] if lowered.decay else []
     numbers, names = _numbers(lowered)
-    return _LEAVES.format(
+    return LEAVES.format(
         arrays=arrays,
         numbers=indented(numbers),
         new="new, *after" if lowered.slots else "(new,)",
         arguments=", ".join(["*arrays", *names, *decay]),
-        change=_COMPENSATED if style.conventional else "change = -new",
+        change=COMPENSATED if style.conventional else "change = -new",
         given="change",
-        after=_AFTER if lowered.slots else "",
+        after=AFTER if lowered.slots else "",
     )
 
 
@@ -251,13 +193,13 @@ def _all(lowered: Lowered) -> str:
     decay = ["decays"] if lowered.decay else []
     numbers, names = _numbers(lowered)
     numbers += "decays = [decays[i] for i in present]\n" if decay else ""
-    text = _ALL.format(
+    text = ALL.format(
         arrays=_arrays(lowered, "ws", "gs", "*slots"),
         numbers=numbers,
         new="new, *after" if lowered.slots else "(new,)",
         arguments=", ".join(["*arrays", *names, *decay]),
     )
-    return text + (_ALL_AFTER if lowered.slots else "")
+    return text + (ALL_AFTER if lowered.slots else "")
 
 
 def _arrays(lowered: Lowered, weights: str, gradients: str, slots: str) -> str:

@@ -113,7 +113,9 @@ def _hyperparameters(lowered: Lowered, style: Style, rate: str) -> list[str]:
         lines = [f"{rate}: this optimizer does not read it."]
     for h in lowered.hyperparameters:
         new = style.rename.get(h.name, h.name)
-        role = {"b": "how much an average keeps", "c": "a constant"}.get(h.name[0], "")
+        role = {"b": "the weight of the second of two averaged terms", "c": "a constant"}.get(
+            h.name[0], ""
+        )
         role = "decoupled, times the learning rate" if h.name == DECAY else role
         lines.append(f"{new}: {role} ({h.text} in the program).")
     if style.own_peak:
