@@ -60,7 +60,8 @@ def test_the_program_has_provenance_and_is_lion():
 @pytest.mark.parametrize("target", ["optax", "torch"])
 def test_the_difference_from_the_reference_is_the_one_noted(target):
     noted = float(shipped.program()[1][f"largest difference, {target}"])
-    assert shipped.measured(target) <= max(noted, 1e-9)
+    # Another processor may round otherwise, by a unit or two in the last place.
+    assert shipped.measured(target) <= noted + 2.4e-7
     assert f"in 20 steps: {noted}" in " ".join((FOLDER / f"{target}.py").read_text().split())
 
 

@@ -6,8 +6,8 @@ import pytest
 from export_checks import all_programs, random_programs
 from strategies import wide_program
 
-from evolve.export.expressions import Printer
 from evolve.export.lowering import LR, SCHEDULE, W, lower
+from evolve.export.printing import Printer
 from primitives.text import from_text
 from primitives.zoo import zoo
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evolve.export import source
-from evolve.export.expressions import Printer
+from evolve.export import listing, source
 from evolve.export.keras_text import BASE, COMPENSATED, DECAYED, HELPERS, PLAIN, ROUNDED
 from evolve.export.lowering import DECAY, LR, PEAK, SCHEDULE, G, Lowered, W, lower
+from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
 from primitives.program import Program
 
@@ -119,7 +119,7 @@ def _step(lowered: Lowered, style: Style) -> str:
     if G in lowered.reads:
         given.append("g = ops.cast(gradient, wide)")
     given += [f"{slot} = ops.cast(self._slot_{slot}[i], wide)" for slot in lowered.slot_names]
-    lines = [*given, *_numbers(lowered, style), *source.array_lines(lowered, _printer())]
+    lines = [*given, *_numbers(lowered, style), *listing.array_lines(lowered, _printer())]
     lines += [f"self.assign(self._slot_{slot}[i], {end.name})" for slot, end in lowered.slots]
     last = (COMPENSATED if style.conventional else PLAIN).replace("UPDATE", lowered.update.name)
     body = "\n".join(['"""One step of one variable."""', *lines, last])
@@ -139,7 +139,7 @@ def _whole_step(lowered: Lowered, style: Style) -> str:
         "g = [ops.cast(x, wide) for x in grads]" if G in lowered.reads else "",
         *(f"{s} = [ops.cast(self._slot_{s}[i], wide) for i in places]" for s in lowered.slot_names),
         *_numbers(lowered, style),
-        *source.list_lines(lowered, _printer(), depth=8),
+        *listing.list_lines(lowered, _printer(), depth=8),
     ]
     for slot, end in lowered.slots:
         lines += [f"for i, x in zip(places, {end.name}, strict=True):"]

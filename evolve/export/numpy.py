@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evolve.export import source
-from evolve.export.expressions import Expression, Printer
+from evolve.export import listing, source
+from evolve.export.expressions import Expression
 from evolve.export.lowering import LR, PEAK, SCHEDULE, G, Lowered, W, lower
+from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
 from primitives.program import Program
 
@@ -80,13 +81,13 @@ def _steps(lowered: Lowered) -> list[str]:
     if lowered.whole_tree:
         given = _inputs(lowered, {W: "weights", G: "gradients"}, "")
         printer = Printer(prefix="np.", sum_array=_array_sum)
-        lines = [*given, *source.list_lines(lowered, printer)]
+        lines = [*given, *listing.list_lines(lowered, printer)]
         state = "".join(f'    "{slot}": {end},\n' for slot, end in ends.items())
         after = f"{{\n{state}}}" if state else "{}"
         return [*lines, f"after = {after}", f"return {lowered.update.name}, after"]
     empty = ["after = {slot: [] for slot in state}"]
     given = _inputs(lowered, {W: "weights", G: "gradients"}, "[i]")
-    lines = [*given, *source.array_lines(lowered, Printer(prefix="np.", sum_array=_array_sum))]
+    lines = [*given, *listing.array_lines(lowered, Printer(prefix="np.", sum_array=_array_sum))]
     lines.append(f"updates.append(np.asarray({lowered.update.name}))")
     lines += [f'after["{slot}"].append(np.asarray({end}))' for slot, end in ends.items()]
     loop = indented("\n".join(lines))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evolve.export import source
-from evolve.export.expressions import Printer, Value
+from evolve.export import listing, source
+from evolve.export.expressions import Value
 from evolve.export.lowering import DECAY, LR, PEAK, SCHEDULE, G, Lowered, W, lower
 from evolve.export.optax_text import (
     AFTER,
@@ -26,6 +26,7 @@ from evolve.export.optax_text import (
     TREE_SUM,
     WIDE,
 )
+from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
 from primitives.program import Program
 
@@ -139,10 +140,10 @@ def _step_arguments(lowered: Lowered) -> list[str]:
 def _step(lowered: Lowered) -> str:
     printer = Printer(prefix="jnp.", sum_array=lambda p, of: f"jnp.sum({p.text(of)})")
     if lowered.whole_tree:
-        lines = source.list_lines(lowered, printer, [Value(DECAY)] if lowered.decay else [], 8)
+        lines = listing.list_lines(lowered, printer, [Value(DECAY)] if lowered.decay else [], 8)
         what = "All arrays, as lists: what to subtract from the weights, and the slots."
     else:
-        lines = source.array_lines(lowered, printer)
+        lines = listing.array_lines(lowered, printer)
         what = "One array: what to subtract from the weights, and the slots."
     outputs = ", ".join([lowered.update.name, *(end.name for _, end in lowered.slots)])
     outputs += "," if not lowered.slots else ""

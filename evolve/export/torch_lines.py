@@ -9,18 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evolve.export import source
-from evolve.export.expressions import (
-    Binary,
-    Call,
-    Expression,
-    Negative,
-    Number,
-    Printer,
-    Sum,
-    Value,
-)
+from evolve.export import listing, source
+from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Value
 from evolve.export.lowering import DECAY, LR, SCHEDULE, Line, Lowered
+from evolve.export.printing import Printer
 from primitives.functions import SCALAR
 
 #: Functions of the table that PyTorch has under another name, or treats otherwise.
@@ -48,7 +40,7 @@ def plain(lowered: Lowered) -> bool:
 def list_step(lowered: Lowered) -> str:
     """`_step` with comprehensions; numbers are lists of 0-d tensors."""
     numbers = [LR, SCHEDULE, *(Value(name) for name in lowered.names)]
-    lines = source.list_lines(lowered, _PRINTER, numbers)
+    lines = listing.list_lines(lowered, _PRINTER, numbers)
     return _function(lowered, [*lines, f"torch._foreach_sub_(w, {lowered.update.name})"])
 
 
@@ -150,7 +142,7 @@ class _Writer:
         if average is not None:
             return [f"{name} = torch._foreach_lerp({', '.join(average)})"]
         if line.function == "interp":
-            return source.list_line(line, _PRINTER)
+            return listing.list_line(line, _PRINTER)
         return [f"{name} = {_Foreach().text(line.formula)}"]
 
 
