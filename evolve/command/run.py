@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from evolve.command.options import check_names, worker_count
 from evolve.command.progress import Progress
 from evolve.command.show import print_result
 from evolve.command.timings import remember_seconds
@@ -26,7 +27,6 @@ from evolve.search.log import RunLog
 from evolve.search.pool import Setup, open_pool
 from evolve.search.provenance import provenance
 from primitives.text import to_text
-from proxy_tasks.catalog import CATALOG, TaskError, resolve
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_START = "adamw"
@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
     budget = parse_budget(arguments.budget)
     settings = _settings(arguments)
     config = Config.from_json(_with_program(settings))
-    _check_names(config.tasks)
-    workers = _workers(arguments.workers, config)
+    check_names(config.tasks)
+    workers = worker_count(arguments.workers, config)
     folder = Path(arguments.out) if arguments.out else _free_folder()
     facts = {
         "config": config.to_json(),
@@ -64,7 +64,7 @@ def resume(arguments: argparse.Namespace) -> None:
             _check_agreement(config, arguments.config)
         if not log.events("budget"):  # it ended before its search began
             added.insert(0, parse_budget(log.meta("budget")))
-        _session(log, config, _workers(arguments.workers, config), arguments, added)
+        _session(log, config, worker_count(arguments.workers, config), arguments, added)
 
 
 def _session(
@@ -125,31 +125,6 @@ def _check_agreement(config: Config, path: str) -> None:
             f"'{path}' does not agree with the run's configuration "
             f"({'; '.join(difference)}); leave --config out, or start a new run"
         )
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    """Names without a module are checked before any worker starts."""
-    for name in names:
-        if name not in CATALOG and ":" not in name:
-            try:
-                resolve(name)
-            except TaskError as error:
-                raise BadInput(str(error)) from None
-
-
-def _workers(text: str, config: Config) -> int:
-    if text == "auto":
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(count or 1, config.look_ahead)
-    if not text.isdecimal():
-        raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
-    if int(text) > config.look_ahead:
-        print(
-            f"warning: of {text} workers only {config.look_ahead} can be busy; "
-            "look_ahead is that, and part of the run's configuration",
-            file=sys.stderr,
-        )
-    return int(text)
 
 
 def _free_folder() -> Path:

@@ -1,0 +1,35 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from evolve.errors import BadInput
+from evolve.search.config import Config
+from proxy_tasks.catalog import CATALOG, TaskError, resolve
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Names without a module are checked before any worker starts."""
+    for name in names:
+        if name not in CATALOG and ":" not in name:
+            try:
+                resolve(name)
+            except TaskError as error:
+                raise BadInput(str(error)) from None
+
+
+def worker_count(text: str, config: Config) -> int:
+    if text == "auto":
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return min(count or 1, config.look_ahead)
+    if not text.isdecimal():
+        raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
+    if int(text) > config.look_ahead:
+        print(
+            f"warning: of {text} workers only {config.look_ahead} can be busy; "
+            "look_ahead is that, and part of the run's configuration",
+            file=sys.stderr,
+        )
+    return int(text)

@@ -1,0 +1,130 @@
+"""`evolve simplify`: a program, smaller and smaller, with the evidence of every step."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from evolve.command.options import check_names, worker_count
+from evolve.errors import BadInput
+from evolve.programs import load_program
+from evolve.search.budget import EVALUATIONS, parse_budget
+from evolve.search.config import Config
+from evolve.search.pool import Pool, Setup, open_pool
+from evolve.understand.ablation import MARGIN, PAIRS, Ablation
+from evolve.understand.chain import ABLATION, LIMIT, Step
+from evolve.understand.simplify import Chain, prove, simplify
+from evolve.understand.trials import Trials
+from primitives.program import Program
+from primitives.text import to_text
+from primitives.zoo import zoo
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Simplify a program and print the chain."""
+    program = load_program(arguments.program)
+    evaluations = _evaluations(arguments.further)
+    names = task_names(arguments.tasks)
+    show = (lambda step: None) if arguments.json else _print_step
+    if not arguments.json:
+        print(to_text(program))
+    if arguments.proven:
+        chain = prove(program, show)
+    else:
+        with trials_pool(names, arguments.workers) as pool:
+            trials = Trials(pool)
+            chain = simplify(program, Ablation(trials), evaluations, show)
+    if arguments.json:
+        print(json.dumps({**chain.to_json(), "tasks": list(names)}, indent=2))
+    else:
+        _print_end(chain, arguments.proven)
+
+
+def task_names(text: str | None) -> tuple[str, ...]:
+    """Names of tasks, separated by commas; by default those of a run.
+
+    Raises:
+        BadInput: if there is no such task.
+    """
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    names = names or Config().tasks
+    check_names(names)
+    return names
+
+
+def trials_pool(names: tuple[str, ...], count: str) -> Pool:
+    """A pool on this machine that trains on these tasks."""
+    setup = Setup(
+        request={"program": to_text(zoo("adamw")), "tasks": list(names), "rung": 1, "seeds": [0]},
+        path=(os.getcwd(), *(entry for entry in sys.path if entry)),
+    )
+    return open_pool(setup, worker_count(count, Config()))
+
+
+def _evaluations(text: str | None) -> int:
+    if text is None:
+        return 0
+    budget = parse_budget(text)
+    if budget.kind != EVALUATIONS:
+        raise BadInput(f"--continue is '{text}'; it must be a number of evaluations, like 500evals")
+    return int(budget.amount)
+
+
+def _print_step(step: Step) -> None:
+    print(f"{step.kind}: {step.how}")
+    if step.assumptions:
+        print(f"  assuming {'; '.join(step.assumptions)}")
+    print(f"  {_evidence(step)}")
+    print(_indented(step.after), flush=True)
+
+
+def _evidence(step: Step) -> str:
+    shown = step.evidence
+    if step.kind == ABLATION:
+        return _loss(shown)
+    if "difference" not in shown:
+        return f"evidence: updates equal bit for bit, {shown['elements']:,} compared"
+    text = (
+        f"evidence: updates differ by at most {shown['difference']:.1e} of the largest, "
+        f"{shown['elements']:,} compared, {shown['beside_jumps']:.2%} beside jumps"
+    )
+    if step.kind == LIMIT:
+        text += (
+            f"; error at most {shown['bound']:.1e} where the divisor is well above eps; "
+            f"{shown['excluded']:.1%} excluded (at most {shown['largest_excluded']:.0%})"
+        )
+    return text
+
+
+def _loss(shown: dict[str, Any]) -> str:
+    interval = shown["loss_of_quality"]
+    if interval is None:
+        return "evidence: a training failed"
+    return (
+        f"evidence: loss of quality {interval['mean']:+.4f}, 95 % interval "
+        f"{interval['low']:+.4f} to {interval['high']:+.4f}, over {interval['pairs']} pairs; "
+        f"margin {shown['margin']:g}"
+    )
+
+
+def _indented(program: Program) -> str:
+    return "\n".join("    " + line for line in to_text(program).splitlines()) + "\n"
+
+
+def _print_end(chain: Chain, proven: bool) -> None:
+    if proven:
+        print(f"proven steps only: {len(chain.steps)}. The result:")
+    elif chain.control is None:
+        print("no ablation: not even the program without memory or signs was found to be worse")
+    else:
+        print(f"positive control: {chain.control['control']} is found worse")
+        print(f"  {_loss(chain.control)}")
+        print(f"kept, because a loss above {MARGIN:g} was not ruled out ({PAIRS} pairs or more):")
+        for tried in chain.kept:
+            why = "far worse at once" if tried["hopeless"] else _loss(tried)
+            print(f"  {tried['statement']}: {why}")
+        print("the result:")
+    print(to_text(chain.simplified), end="")

@@ -1,0 +1,318 @@
+"""What a program is: its family among the known optimizers.
+
+A program is brought into canonical form (formulas over the reals, ratios as signs,
+signs of averages, slots that are multiples of each other folded) and matched. The
+sign methods are matched by their coefficients, so that renaming and scale do not
+matter; `lion` and `signum` differ by a measurement: `lion` needs two betas in (0, 1)
+whose signs differ from those of the best one-beta rule on at least a share DIFFERING
+of a recorded stream of gradients. Other families are matched by their formulas with
+the numbers left out.
+
+Nothing in the search imports this module.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import permutations
+from typing import Any
+
+import sympy
+
+from evolve.errors import EvolveError
+from evolve.understand.likeness import FAMILIES, distances
+from evolve.understand.signs import SignRule, best_one_beta, rule_signs
+from primitives.abstract import analyse
+from primitives.algebra.reading import EPS, LR, Expressions, G, W, expressions, slot_symbol
+from primitives.algebra.rules import folded_slots, plain_signs, without_eps
+from primitives.program import UPDATE, Program
+from primitives.text import from_text, to_text
+from primitives.zoo import zoo
+
+#: The least share of signs by which two betas must differ from the best one.
+DIFFERING = 0.001
+#: With statements beyond the family, the least share of signs that must agree with it.
+AGREEING = 0.9
+#: Seconds that the algebra may take.
+LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a program is.
+
+    Attributes:
+        family: a name of the zoo, or None.
+        exact: whether it is that optimizer, for some parameters, without anything more.
+        parameters: of the family.
+        extra: what it has beyond the family; with functions of the gradient,
+            `agreement` is measured.
+        agreement: the share of equal signs of updates, with and without the extras.
+        nearest: the name of the most similar optimizer of the zoo.
+        distance: from it; 0 is the same, 1 nothing in common.
+        reason: in words.
+    """
+
+    family: str | None
+    exact: bool
+    parameters: dict[str, float] = field(default_factory=dict)
+    extra: list[str] = field(default_factory=list)
+    agreement: float | None = None
+    nearest: str | None = None
+    distance: float | None = None
+    reason: str = ""
+
+
+def identify(program: Program) -> Identity:
+    """Identify a program, in a child process with a time limit, since algebra can take for ever."""
+    command = [sys.executable, "-m", "evolve.understand.identify"]
+    try:
+        done = subprocess.run(
+            command, input=to_text(program), capture_output=True, text=True, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        return Identity(None, False, reason=f"the algebra took more than {LIMIT:g} s")
+    if done.returncode:
+        raise EvolveError(f"the algebra failed ({done.stderr.strip()[-200:]})")
+    return Identity(**json.loads(done.stdout))
+
+
+def identified(program: Program) -> Identity:
+    """The same in this process, without a limit."""
+    try:
+        what = canonical(expressions(program))
+    except NotImplementedError as error:
+        return Identity(None, False, reason=str(error))
+    found = _sign_method(what) or _by_formula(program, what)
+    (nearest, distance), *_ = distances(program)
+    if found is None:
+        reason = "no formula of the zoo"
+        return Identity(None, False, nearest=nearest, distance=distance, reason=reason)
+    if found.family is not None:
+        nearest, distance = found.family, (0.0 if found.exact else min(distance, 0.5))
+    return Identity(**{**asdict(found), "nearest": nearest, "distance": distance})
+
+
+def canonical(what: Expressions) -> Expressions:
+    """Ratios as signs, signs of averages, slots folded."""
+    what = _plain(what)
+    for rewrite in without_eps(what):
+        what = _plain(rewrite.what)
+    while (folded := next(folded_slots(what), None)) is not None:
+        what = _plain(folded.what)
+    return what
+
+
+def _plain(what: Expressions) -> Expressions:
+    outputs = {name: plain_signs(e) for name, e in what.outputs().items()}
+    update = outputs.pop(UPDATE)
+    used = update.free_symbols.union(*(e.free_symbols for e in outputs.values()))
+    return Expressions(update, {n: e for n, e in outputs.items() if slot_symbol(n) in used})
+
+
+# -- sign methods ----------------------------------------------------------------
+
+
+def _sign_method(what: Expressions) -> Identity | None:
+    """sign(a x + b m) s(lr) + d(lr) w, with m = c x + d m and x a function of the gradient."""
+    parts = _signed(what.update)
+    if parts is None:
+        return None
+    scale, inside, decay = parts
+    if not _is_positive(scale):
+        return Identity(None, False, reason="the sign is taken with a factor that is not positive")
+    if not what.slots:
+        rule = _memoryless(inside)
+    elif len(what.slots) == 1:
+        rule = _rule(inside, *next(iter(what.slots.items())))
+    else:
+        return None
+    if rule is None:
+        return None
+    return _named(rule, scale, decay)
+
+
+def _signed(update: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr] | None:
+    """The factor of the sign, what it is taken of, and the factor of the weights."""
+    signs = [s for s in update.atoms(sympy.sign) if s.has(G) or s.free_symbols - {W, LR, EPS}]
+    if len(signs) != 1:
+        return None
+    marker = sympy.Dummy("sign", real=True)
+    linear = sympy.expand(update.xreplace({signs[0]: marker}))
+    terms = sympy.collect(linear, [marker, W], evaluate=False)
+    if set(terms) - {marker, W} or marker not in terms:
+        return None
+    scale, decay = terms[marker], terms.get(W, sympy.Integer(0))
+    if (scale.free_symbols | decay.free_symbols) - {LR, EPS}:
+        return None
+    return scale, signs[0].args[0], decay
+
+
+def _is_positive(scale: sympy.Expr) -> bool:
+    if scale.is_positive:
+        return True
+    values = [scale.subs({LR: sympy.Float(t / 64), EPS: 1e-8}) for t in range(1, 65)]
+    return all(value.is_real and value > 0 for value in values)
+
+
+def _memoryless(inside: sympy.Expr) -> SignRule | None:
+    number, rest = inside.as_coeff_Mul()
+    if rest.free_symbols - {G, LR, EPS} or not rest.has(G) or number.is_negative:
+        return None
+    return SignRule(fresh=rest, beta1=0.0, beta2=0.0)
+
+
+def _rule(inside: sympy.Expr, name: str, after: sympy.Expr) -> SignRule | None:
+    slot = slot_symbol(name)
+    now, then = _linear(inside, slot), _linear(after, slot)
+    if now is None or then is None:
+        return None
+    (fresh, a, b), (again, c, d) = now, then
+    ratio = sympy.cancel(again / fresh) if again != 0 and fresh != 0 else sympy.Integer(0)
+    if not ratio.is_number or ratio == 0:
+        return None  # the slot collects something else than what is mixed in
+    c = c * ratio
+    if not (0 < d < 1) or a == 0:
+        return None
+    momentum = b * c / ((1 - d) * a)  # of the average, relative to the fresh gradient
+    if momentum < 0 or a < 0:
+        return None
+    return SignRule(fresh=fresh, beta1=float(momentum / (1 + momentum)), beta2=float(d))
+
+
+def _linear(e: sympy.Expr, slot: sympy.Symbol) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr] | None:
+    """x, a, b with e = a x + b slot: numbers a and b, and x free of slots and weights."""
+    terms = sympy.collect(sympy.expand(e), slot, evaluate=False)
+    if set(terms) - {slot, sympy.Integer(1)}:
+        return None
+    fresh, b = terms.get(sympy.Integer(1), sympy.Integer(0)), terms.get(slot, sympy.Integer(0))
+    a, x = fresh.as_coeff_Mul()
+    if not b.is_number or x.free_symbols - {G, LR, EPS} or (fresh != 0 and not x.has(G)):
+        return None
+    return x, a, b
+
+
+def _named(rule: SignRule, scale: sympy.Expr, decay: sympy.Expr) -> Identity | None:
+    extra = [f"{name} of the gradient" for name in _functions(rule.fresh)]
+    agreement = None
+    if extra or rule.fresh != G:
+        agreement = float((rule_signs(rule) == rule_signs(rule._replace(fresh=G))).mean())
+        extra = extra or [f"{rule.fresh} in the place of the gradient"]
+        if agreement < AGREEING:
+            reason = f"signs agree with the plain rule on {agreement:.1%} only"
+            return Identity(None, False, reason=reason, extra=extra, agreement=agreement)
+    family, parameters = _family(rule)
+    parameters["learning_rate"] = float(scale.subs({LR: 1, EPS: 1e-8}))
+    share = decay / scale
+    if decay != 0:
+        parameters["weight_decay"] = float(share.subs({LR: 1, EPS: 1e-8}))
+    return Identity(family, not extra, parameters, extra, agreement)
+
+
+def _functions(fresh: sympy.Expr) -> list[str]:
+    return sorted({f.func.__name__ for f in fresh.atoms(sympy.Function)})
+
+
+def _family(rule: SignRule) -> tuple[str, dict[str, float]]:
+    plain = rule._replace(fresh=G)
+    if not (0 < rule.beta1 < 1):
+        return "signsgd", {}
+    if rule.beta1 == rule.beta2:
+        return "signum", {"beta": rule.beta2}
+    beta, share = best_one_beta(plain)
+    if share >= DIFFERING:
+        return "lion", {"beta1": rule.beta1, "beta2": rule.beta2}
+    return ("signum", {"beta": beta}) if beta > 0 else ("signsgd", {})
+
+
+# -- other families ----------------------------------------------------------------
+
+
+def _by_formula(program: Program, what: Expressions) -> Identity | None:
+    """The optimizer of the zoo with the same formulas, the numbers left out."""
+    whole, bare = _skeletons(what), _skeletons(_without_decay(what))
+    for exact, mine in ((True, whole), (False, bare)):
+        for name in FAMILIES:
+            if mine & _known(name):
+                extra = [] if exact else ["decoupled weight decay"]
+                return Identity(name, exact, _parameters(program), extra)
+    return None
+
+
+@cache
+def _known(name: str) -> set[str]:
+    return _skeletons(canonical(expressions(zoo(name))))
+
+
+def _parameters(program: Program) -> dict[str, float]:
+    from evolve.export.lowering import lower
+
+    return {h.name: h.default for h in lower(program).hyperparameters}
+
+
+def _without_decay(what: Expressions) -> Expressions:
+    terms = sympy.Add.make_args(sympy.expand(what.update))
+    kept = [t for t in terms if t.free_symbols - {W, LR, EPS}]
+    return what._replace(update=sympy.Add(*kept))
+
+
+def _skeletons(what: Expressions) -> set[str]:
+    """The formulas without their numbers, for every way of naming the slots."""
+    slots = list(what.slots)
+    if len(slots) > 4:
+        return set()
+    return {_skeleton(what, dict(zip(slots, order, strict=True))) for order in _orders(len(slots))}
+
+
+def _orders(count: int) -> Iterator[tuple[str, ...]]:
+    return permutations([f"s{i}" for i in range(count)])
+
+
+def _skeleton(what: Expressions, names: dict[str, str]) -> str:
+    new = {slot_symbol(old): slot_symbol(name) for old, name in names.items()}
+    after = {names[n]: e.xreplace(new) for n, e in what.slots.items()}
+    update = sympy.factor_terms(what.update.xreplace(new))
+    parts = [f"{name}={_shape(e, {})}" for name, e in sorted(after.items())]
+    return ";".join([*parts, f"update={_shape(update, after)}"])
+
+
+def _shape(e: sympy.Expr, after: dict[str, sympy.Expr]) -> str:
+    """An expression with its coefficients left out; those of the past, which tell
+    whether a slot forgets, stay as `c`. A multiple of what a slot ends with is called so.
+    """
+    for name, end in after.items():
+        if e.has(slot_symbol(name)) and not e.is_Symbol and sympy.cancel(e / end).is_number:
+            return f"{name}'"
+    if e.is_number:
+        return "1" if e == 1 else "c"
+    if e.is_Symbol:
+        return str(e)
+    if e.is_Pow:
+        exponent = e.exp if e.exp.is_number else _shape(e.exp, after)
+        return f"({_shape(e.base, after)})**{exponent}"
+    parts = sorted(_shape(argument, after) for argument in e.args)
+    if e.is_Mul:
+        of_the_past = any(s.name.startswith("s") for s in e.free_symbols) and len(e.args) == 2
+        return "*".join(p for p in parts if of_the_past or p not in ("c", "1")) or "c"
+    return f"{'' if e.is_Add else e.func.__name__}({','.join(parts)})"
+
+
+def main() -> None:
+    """Identify the program on standard input."""
+    program = from_text(sys.stdin.read())
+    analyse(program)
+    print(json.dumps(asdict(identified(program))))
+
+
+def as_json(identity: Identity) -> dict[str, Any]:
+    """As plain data."""
+    return asdict(identity)
+
+
+if __name__ == "__main__":
+    main()
