@@ -333,9 +333,17 @@ def test_constants_are_keywords_and_the_peak_is_the_default():
     assert (group["b1"], group["b2"], group["weight_decay"]) == (0.9, 1.109133, 0.46019784)
 
 
+HALF_SIGN = """def train(w, g, lr):
+    update = sign(g)
+    update = update * 0.5
+    update = update * lr
+    return update
+"""
+
+
 def test_nan_goes_into_the_weight():
-    module = replay.load(target.emit(zoo("powersign"), "powersign", {}))
-    for make in (module.Powersign, optimizer_class("lion")):
+    half = replay.load(target.emit(from_text(HALF_SIGN), "half_sign", {})).HalfSign
+    for make in (half, optimizer_class("powersign"), optimizer_class("lion"), Lion):
         p = torch.nn.Parameter(torch.ones(3))
         p.grad = torch.tensor([1.0, np.nan, -1.0])
         make([p]).step()
