@@ -1,4 +1,4 @@
-"""The command line: `evolve run | resume | inspect | tasks`."""
+"""The command line: `evolve run | resume | inspect | simplify | identify | ...`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="begin a search"))
     _add_resume(commands.add_parser("resume", help="go on with a run"))
     _add_inspect(commands.add_parser("inspect", help="show what a run found"))
+    _add_explain(commands.add_parser("explain", help="show what each statement of a program does"))
+    _add_simplify(commands.add_parser("simplify", help="make a program smaller, with evidence"))
+    _add_identify(commands.add_parser("identify", help="name the optimizer that a program is"))
+    _add_export(commands.add_parser("export", help="write a program as an optimizer"))
     tasks = commands.add_parser("tasks", help="list the proxy tasks")
     tasks.add_argument("--json", action="store_true", help="print JSON (default: a table)")
     return top
@@ -91,6 +95,70 @@ def _add_inspect(p: argparse.ArgumentParser) -> None:
     p.add_argument("--json", action="store_true", help="print JSON (default: text)")
 
 
+def _add_program(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "program",
+        metavar="PROGRAM",
+        help="an optimizer's name, RUN#ID, a run folder (its champion) or a file",
+    )
+
+
+def _add_trials(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--tasks", metavar="A,B", help="where quality is measured (default: text_transformer)"
+    )
+    p.add_argument(
+        "--workers",
+        default="auto",
+        metavar="auto|0|N",
+        help="Ray workers; auto is one for each core, 0 one child process (default: auto)",
+    )
+
+
+def _add_explain(p: argparse.ArgumentParser) -> None:
+    _add_program(p)
+    _add_trials(p)
+    p.add_argument("--json", action="store_true", help="print JSON (default: a table)")
+
+
+def _add_simplify(p: argparse.ArgumentParser) -> None:
+    _add_program(p)
+    _add_trials(p)
+    p.add_argument(
+        "--continue",
+        dest="further",
+        metavar="500evals",
+        help="go on by evolution without insertions (default: not)",
+    )
+    p.add_argument(
+        "--proven",
+        action="store_true",
+        help="exact, algebraic and limit steps only; nothing is trained (default: all steps)",
+    )
+    p.add_argument("--json", action="store_true", help="print the chain as JSON (default: text)")
+
+
+def _add_identify(p: argparse.ArgumentParser) -> None:
+    _add_program(p)
+    p.add_argument("--json", action="store_true", help="print JSON (default: text)")
+
+
+def _add_export(p: argparse.ArgumentParser) -> None:
+    _add_program(p)
+    p.add_argument(
+        "--to",
+        required=True,
+        metavar="TARGET",
+        help="optax, torch, keras, numpy, latex or text",
+    )
+    p.add_argument(
+        "-o", "--output", metavar="FILE", help="the file to write (default: standard output)"
+    )
+    p.add_argument(
+        "--force", action="store_true", help="write over an existing file (default: refuse)"
+    )
+
+
 def _command(name: str) -> Callable[[argparse.Namespace], None]:
     """The commands' modules are imported when needed, so that --help is quick."""
     if name in ("run", "resume"):
@@ -101,6 +169,18 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
         from evolve.command import show
 
         return show.inspect
+    if name in ("explain", "identify"):
+        from evolve.command import explain
+
+        return explain.run_explain if name == "explain" else explain.run_identify
+    if name == "simplify":
+        from evolve.command import simplify
+
+        return simplify.run
+    if name == "export":
+        from evolve.command import export
+
+        return export.export
     from evolve.command import tasks
 
     return tasks.tasks

@@ -127,6 +127,25 @@ def removals(program: Program) -> Iterator[tuple[str, Program]]:
                 yield f"{value.function} removed ({_described(value, argument)} stays)", candidate
 
 
+def removed_statement(program: Program, place: int) -> list[Program]:
+    """The valid programs in which a statement's value is one of its arguments, or as before."""
+    statement = program.statements[place]
+    variants = [[*program.statements[:place], *program.statements[place + 1 :]]]
+    for argument in statement.arguments:
+        if isinstance(argument, str) and argument != statement.target:
+            copy = Statement(statement.target, "multiply", (argument, 1.0))
+            variants.append([*program.statements[:place], copy, *program.statements[place + 1 :]])
+    found = []
+    for statements in variants:
+        try:
+            candidate = live_program(program.with_statements(statements))
+        except ProgramError:
+            continue
+        if analyse(candidate).learns:
+            found.append(candidate)
+    return found
+
+
 def _described(value: Value, argument: Operand) -> str:
     position = ("first", "second", "third")[value.arguments.index(argument)]
     return argument if isinstance(argument, str) else f"its {position} argument"

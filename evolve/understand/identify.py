@@ -157,7 +157,7 @@ def _is_positive(scale: sympy.Expr) -> bool:
     if scale.is_positive:
         return True
     values = [scale.subs({LR: sympy.Float(t / 64), EPS: 1e-8}) for t in range(1, 65)]
-    return all(value.is_real and value > 0 for value in values)
+    return all(value.is_real and float(value) > 0 for value in values)
 
 
 def _memoryless(inside: sympy.Expr) -> SignRule | None:
@@ -176,13 +176,15 @@ def _rule(inside: sympy.Expr, name: str, after: sympy.Expr) -> SignRule | None:
     ratio = sympy.cancel(again / fresh) if again != 0 and fresh != 0 else sympy.Integer(0)
     if not ratio.is_number or ratio == 0:
         return None  # the slot collects something else than what is mixed in
+    if not all(x.is_real for x in (a, b, c, d, ratio)):
+        return None
     c = c * ratio
-    if not (0 < d < 1) or a == 0:
+    if not 0 < float(d) < 1 or float(a) <= 0:
         return None
-    momentum = b * c / ((1 - d) * a)  # of the average, relative to the fresh gradient
-    if momentum < 0 or a < 0:
+    momentum = float(b * c / ((1 - d) * a))  # of the average, relative to the fresh gradient
+    if momentum < 0:
         return None
-    return SignRule(fresh=fresh, beta1=float(momentum / (1 + momentum)), beta2=float(d))
+    return SignRule(fresh=fresh, beta1=momentum / (1 + momentum), beta2=float(d))
 
 
 def _linear(e: sympy.Expr, slot: sympy.Symbol) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr] | None:

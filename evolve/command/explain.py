@@ -1,0 +1,97 @@
+"""`evolve explain` and `evolve identify`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from evolve.command.simplify import task_names, trials_pool
+from evolve.programs import load_program
+from evolve.search.log import FILE, RunLog
+from evolve.search.summary import champion_number
+from evolve.understand.explain import PAIRS, Line, explain, origins
+from evolve.understand.identify import Identity, as_json, identify
+from evolve.understand.trials import Trials
+from primitives.program import Program
+
+
+def run_explain(arguments: argparse.Namespace) -> None:
+    """Print a program line by line."""
+    program = load_program(arguments.program)
+    names = task_names(arguments.tasks)
+    came_from = _origins(arguments.program, program)
+    with trials_pool(names, arguments.workers) as pool:
+        lines = explain(program, Trials(pool), came_from)
+    if arguments.json:
+        print(json.dumps({"lines": [line.to_json() for line in lines], "tasks": list(names)}))
+    else:
+        _print_lines(lines, names)
+
+
+def run_identify(arguments: argparse.Namespace) -> None:
+    """Print what a program is."""
+    identity = identify(load_program(arguments.program))
+    if arguments.json:
+        print(json.dumps(as_json(identity), indent=2))
+    else:
+        print("\n".join(_words(identity)))
+
+
+def _origins(name: str, program: Program) -> list[str | None]:
+    """Of a run's program; of others nothing is known."""
+    run, sign, number = name.rpartition("#")
+    if sign and number.isdecimal() and (Path(run) / FILE).is_file():
+        return origins(Path(run), int(number))
+    if (Path(name) / FILE).is_file():
+        with RunLog.open(Path(name)) as log:
+            champion = champion_number(log)
+        if champion is not None:
+            return origins(Path(name), champion)
+    return [None] * len(program.statements)
+
+
+def _print_lines(lines: list[Line], names: tuple[str, ...]) -> None:
+    table = Table("statement", "kind", "size", "loss without it", box=None)
+    known = any(line.origin for line in lines)
+    if known:
+        table.add_column("brought by")
+    for line in lines:
+        size = "-" if line.magnitude is None else f"{line.magnitude:.2g}"
+        origin = [line.origin or ""] if known else []
+        table.add_row(line.text, line.kind, size, _loss(line), *origin)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(
+        "size: root mean square on a recorded stream of gradients (median over steps). "
+        f"loss: of quality on {', '.join(names)} without the statement, at the best scale of the "
+        f"update, with half its 95 % interval over {PAIRS} pairs; 1 is all that training gains.",
+        highlight=False,
+    )
+
+
+def _loss(line: Line) -> str:
+    if not line.live:
+        return "dead"
+    if line.loss is None:
+        return "not trainable"
+    return f"{line.loss.mean:+.4f} ± {line.loss.high - line.loss.mean:.4f}"
+
+
+def _words(identity: Identity) -> list[str]:
+    lines = [f"family     {identity.family or 'none'}{'' if identity.exact else ' (not exact)'}"]
+    if identity.family is None:
+        lines = [f"family     none: {identity.reason}"]
+    if identity.parameters:
+        values = ", ".join(f"{name} {value:.6g}" for name, value in identity.parameters.items())
+        lines.append(f"parameters {values}")
+    if identity.extra:
+        agreement = identity.agreement
+        measured = "" if agreement is None else f"; signs agree on {agreement:.1%} without"
+        lines.append(f"extra      {', '.join(identity.extra)}{measured}")
+    if identity.nearest is not None:
+        lines.append(f"nearest    {identity.nearest}, distance {identity.distance:.2f}")
+    return lines
