@@ -31,7 +31,7 @@ def verdict(program: Program) -> tuple[str, str, str]:
     """Right, undecided, or which way it is wrong; what both say of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        truth, found = label(program), identified(program)
+        truth, found = label(program), _identified(program)
     if truth.is_lion is None:
         outcome = "undecided"
     elif truth.is_lion == is_lion(found):
@@ -53,14 +53,22 @@ def count(verdicts: Iterable[tuple[str, str, str]]) -> dict[str, float]:
     }
 
 
+def _identified(program: Program) -> Identity:
+    try:
+        return identified(program)
+    except Exception as error:  # to be seen among the results, with the program
+        return Identity(None, False, reason=f"RAISED {error!r}")
+
+
 def main(total: int = 10_000, seed: int = 0) -> None:
     """Print every disagreement, and the counts."""
     programs = neighbours(total, seed)
     with ProcessPoolExecutor(2, get_context("spawn")) as executor:
         verdicts = []
-        for program, found in zip(programs, executor.map(verdict, programs, chunksize=20)):
+        found_all = executor.map(verdict, programs, chunksize=20)
+        for program, found in zip(programs, found_all, strict=True):
             verdicts.append(found)
-            if found[0].startswith("false"):
+            if found[0].startswith("false") or "RAISED" in found[2]:
                 print(*found, to_text(program), sep="\n", flush=True)
     print(json.dumps({"programs": total, "seed": seed, **count(verdicts)}))
 

@@ -22,7 +22,9 @@ from functools import cache
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import sympy
+from sympy.core.function import AppliedUndef
 
 from evolve.errors import EvolveError
 from evolve.understand.likeness import FAMILIES, distances
@@ -31,9 +33,12 @@ from primitives.abstract import analyse
 from primitives.algebra.reading import EPS, LR, Expressions, G, W, expressions, slot_symbol
 from primitives.algebra.rules import folded_slots, plain_signs, without_eps
 from primitives.program import UPDATE, Program
+from primitives.reference import apply
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
+#: Matched by their coefficients: a formula does not tell 1.1 from 0.9.
+SIGN_METHODS = ("lion", "signum", "tiger", "signsgd")
 #: The least share of signs by which two betas must differ from the best one.
 DIFFERING = 0.001
 #: With statements beyond the family, the least share of signs that must agree with it.
@@ -154,10 +159,26 @@ def _signed(update: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr] | N
 
 
 def _is_positive(scale: sympy.Expr) -> bool:
-    if scale.is_positive:
-        return True
-    values = [scale.subs({LR: sympy.Float(t / 64), EPS: 1e-8}) for t in range(1, 65)]
-    return all(value.is_real and float(value) > 0 for value in values)
+    """For every value of the schedule that is tried."""
+    values = [_at(scale, t / 64) for t in range(1, 65)]
+    return all(value is not None and value > 0 for value in values)
+
+
+def _at(e: sympy.Expr, rate: float) -> float | None:
+    """The value of a factor at a value of the schedule; None if it has none."""
+    value = e.subs({LR: sympy.Float(rate), EPS: sympy.Float(1e-8)})
+    value = value.replace(_is_closed_number, _evaluated).evalf()
+    return float(value) if value.is_Float or value.is_Rational else None
+
+
+def _is_closed_number(e: sympy.Expr) -> bool:
+    """A function that sympy does not know, of numbers."""
+    return isinstance(e, AppliedUndef) and all(a.is_Float or a.is_Rational for a in e.args)
+
+
+def _evaluated(e: sympy.Expr) -> sympy.Expr:
+    result = apply(e.func.__name__, *[np.float32(float(a)) for a in e.args])
+    return sympy.Float(float(result)) if np.isfinite(result) else e
 
 
 def _memoryless(inside: sympy.Expr) -> SignRule | None:
@@ -176,15 +197,15 @@ def _rule(inside: sympy.Expr, name: str, after: sympy.Expr) -> SignRule | None:
     ratio = sympy.cancel(again / fresh) if again != 0 and fresh != 0 else sympy.Integer(0)
     if not ratio.is_number or ratio == 0:
         return None  # the slot collects something else than what is mixed in
-    if not all(x.is_real for x in (a, b, c, d, ratio)):
+    numbers = [x for x in (_at(y, 1.0) for y in (a, b, c * ratio, d)) if x is not None]
+    if len(numbers) < 4:
         return None
-    c = c * ratio
-    if not 0 < float(d) < 1 or float(a) <= 0:
+    gradient, memory, collected, beta2 = numbers
+    if not 0 < beta2 < 1 or gradient <= 0:
         return None
-    momentum = float(b * c / ((1 - d) * a))  # of the average, relative to the fresh gradient
-    if momentum < 0:
-        return None
-    return SignRule(fresh=fresh, beta1=momentum / (1 + momentum), beta2=float(d))
+    # The weight of the average, relative to that of the fresh gradient.
+    momentum = memory * collected / ((1 - beta2) * gradient)
+    return SignRule(fresh, momentum / (1 + momentum), beta2) if momentum >= 0 else None
 
 
 def _linear(e: sympy.Expr, slot: sympy.Symbol) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr] | None:
@@ -209,10 +230,12 @@ def _named(rule: SignRule, scale: sympy.Expr, decay: sympy.Expr) -> Identity | N
             reason = f"signs agree with the plain rule on {agreement:.1%} only"
             return Identity(None, False, reason=reason, extra=extra, agreement=agreement)
     family, parameters = _family(rule)
-    parameters["learning_rate"] = float(scale.subs({LR: 1, EPS: 1e-8}))
-    share = decay / scale
-    if decay != 0:
-        parameters["weight_decay"] = float(share.subs({LR: 1, EPS: 1e-8}))
+    rate, pull = _at(scale, 1.0), _at(decay, 1.0)
+    if rate is None or pull is None:
+        return None
+    parameters["learning_rate"] = rate
+    if pull:
+        parameters["weight_decay"] = pull / rate
     return Identity(family, not extra, parameters, extra, agreement)
 
 
@@ -239,7 +262,7 @@ def _by_formula(program: Program, what: Expressions) -> Identity | None:
     """The optimizer of the zoo with the same formulas, the numbers left out."""
     whole, bare = _skeletons(what), _skeletons(_without_decay(what))
     for exact, mine in ((True, whole), (False, bare)):
-        for name in FAMILIES:
+        for name in (name for name in FAMILIES if name not in SIGN_METHODS):
             if mine & _known(name):
                 extra = [] if exact else ["decoupled weight decay"]
                 return Identity(name, exact, _parameters(program), extra)

@@ -79,6 +79,8 @@ def closed(name: str, *arguments: sympy.Expr) -> sympy.Expr:
     """A function of the table that stays as it is."""
     if name in _SYMMETRIC:
         arguments = tuple(sorted(arguments, key=sympy.default_sort_key))
+    if name == "cosine_similarity" and arguments[0] == arguments[1]:
+        return sympy.Integer(1)
     assumption = {"nonnegative": True} if name in _NEVER_NEGATIVE else {"real": True}
     return sympy.Function(name, **assumption)(*arguments)
 
@@ -122,6 +124,8 @@ def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) 
         return arguments[0] / (arguments[1] + EPS)
     if function.reduces and not _is_elementwise(function, kinds):
         return closed(function.name, *arguments)
+    if function.name == "power" and arguments[0].is_positive:
+        return arguments[0] ** arguments[1]
     template = _template(function.name)
     if template is None:
         return closed(function.name, *arguments)
