@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     _add_resume(commands.add_parser("resume", help="go on with a run"))
     _add_inspect(commands.add_parser("inspect", help="show what a run found"))
     _add_explain(commands.add_parser("explain", help="show what each statement of a program does"))
-    _add_simplify(commands.add_parser("simplify", help="make a program smaller, with evidence"))
+    _add_simplify(commands.add_parser("simplify", help="shrink a program, with evidence"))
     _add_identify(commands.add_parser("identify", help="name the optimizer that a program is"))
     _add_export(commands.add_parser("export", help="write a program as an optimizer"))
     tasks = commands.add_parser("tasks", help="list the proxy tasks")
@@ -149,7 +149,7 @@ def _add_export(p: argparse.ArgumentParser) -> None:
         "--to",
         required=True,
         metavar="TARGET",
-        help="optax, torch, keras, numpy, latex or text",
+        help="optax, torch, keras, numpy, latex or text (default: none, it must be given)",
     )
     p.add_argument(
         "-o", "--output", metavar="FILE", help="the file to write (default: standard output)"

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, constant_value
 from primitives.functions import BY_NAME
-from primitives.program import RATE, UPDATE, WEIGHTS, Program, Statement
+from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Statement, constant
 
 #: What a value is computed from: an earlier value, a variable that a step begins with, a constant.
 Operand: TypeAlias = int | str | float
@@ -34,16 +34,18 @@ def values_of(analysis: Analysis, slots: Sequence[str]) -> tuple[list[Value], di
     Arguments:
         analysis: of the program.
         slots: the names of its slots.
+
+    Raises:
+        ProgramError: if what is computed from constants alone is not finite.
     """
     values: list[Value] = []
     where: dict[int, Operand] = {}
     for index in analysis.live_nodes():
         node = analysis.nodes[index]
         if node.function == CONSTANT:
-            where[index] = constant_value(node)
+            where[index] = constant(constant_value(node))
         elif node.function == ZERO:
-            where[index] = len(values)
-            values.append(Value("multiply", (WEIGHTS, 0.0)))
+            where[index] = _never_written(slots, [position for position, _ in analysis.slots])
         elif node.function == "slot":
             where[index] = slots[node.arguments[0]]
         elif node.function in BY_NAME:
@@ -53,6 +55,11 @@ def values_of(analysis: Analysis, slots: Sequence[str]) -> tuple[list[Value], di
             where[index] = node.function
     ends = {slots[position]: where[node] for position, node in analysis.slots}
     return values, {UPDATE: where[analysis.update], **ends}
+
+
+def _never_written(slots: Sequence[str], live: Sequence[int]) -> str:
+    """A slot that holds zeros for ever; nothing else is zero where weights are infinite."""
+    return next(name for position, name in enumerate(slots) if position not in live)
 
 
 def to_program(values: Sequence[Value], ends: dict[str, Operand]) -> Program:
@@ -81,7 +88,9 @@ def to_program(values: Sequence[Value], ends: dict[str, Operand]) -> Program:
         )
         for v in order
     ]
-    return _with_usual_slots(Program(tuple(statements), tuple(slots)))
+    zeros = {a for v in values for a in v.arguments if isinstance(a, str)}
+    zeros -= {*slots, WEIGHTS, GRADIENT, RATE}
+    return _with_usual_slots(Program(tuple(statements), (*slots, *sorted(zeros))))
 
 
 def _own_value(values: list[Value], ends: dict[str, Operand], name: str) -> int:

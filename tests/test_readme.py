@@ -57,7 +57,9 @@ def test_the_command_reference_is_up_to_date() -> None:
 
 def test_every_command_shown_is_understood() -> None:
     shown = re.findall(
-        r"^(?:\$ )?(evolve (?:run|resume|inspect|tasks)\b[^#\n]*)", README.read_text(), re.M
+        r"^(?:\$ )?(evolve (?:run|resume|inspect|tasks|simplify|identify|explain|export)\b[^#\n]*)",
+        README.read_text(),
+        re.M,
     )
     assert len(shown) >= 5
     for line in shown:

@@ -18,6 +18,8 @@ from evolve.understand.algebraic import cost
 from evolve.understand.chain import ABLATION, Step
 from evolve.understand.trials import Interval, Trials
 from primitives.abstract import analyse, live_program
+from primitives.algebra.reading import expressions
+from primitives.algebra.writing import CannotWrite, write
 from primitives.program import GRADIENT, Program, ProgramError, Statement, constant
 from primitives.schedule import Operand, Value, to_program, values_of
 
@@ -60,13 +62,17 @@ class Ablation:
     def removal(self, program: Program) -> tuple[Step | None, list[dict[str, Any]]]:
         """The largest removal that loses no quality; and what was tried and kept, with figures."""
         variants = list(removals(program))
-        ranked = sorted(
-            zip(variants, self._trials.at_best_scale([v for _, v in variants]), strict=True),
-            key=lambda entry: (cost(entry[0][1]), entry[1][1]),
-        )
+        plain = self._trials.choose([variant for _, variant in variants])
+        at_best = self._trials.at_best_scale([variant for _, variant in variants])
+        shorter = []
+        for (how, variant), own, (best, level) in zip(variants, plain, at_best, strict=True):
+            merged = merged_scale(best)
+            # A removed factor that the best scale brings back is no removal.
+            brought_back = cost(merged) >= cost(program)
+            shorter.append((how, variant, own) if brought_back else (how, merged, level))
         ((_, level),) = self._trials.at_best_scale([program])
         kept: list[dict[str, Any]] = []
-        for (how, _), (best, best_level) in ranked:
+        for how, best, best_level in sorted(shorter, key=lambda x: (cost(x[1]), x[2])):
             # What is far worse on the choosing seeds need not be trained on the others.
             hopeless = best_level > level * (1 + 20 * self._margin)
             shown = None if hopeless else self._decided(best, program)
@@ -115,7 +121,10 @@ def _facts(shown: Interval | None, margin: float) -> dict[str, Any]:
 def removals(program: Program) -> Iterator[tuple[str, Program]]:
     """Every shorter program in which one value is replaced by one of its arguments."""
     program = live_program(program)
-    values, ends = values_of(analyse(program), program.slots)
+    try:
+        values, ends = values_of(analyse(program), program.slots)
+    except ProgramError:  # a constant that is not finite
+        return
     seen = {analyse(program).functional_hash}
     for index, value in enumerate(values):
         for argument in dict.fromkeys(value.arguments):
@@ -149,6 +158,15 @@ def removed_statement(program: Program, place: int) -> list[Program]:
 def _described(value: Value, argument: Operand) -> str:
     position = ("first", "second", "third")[value.arguments.index(argument)]
     return argument if isinstance(argument, str) else f"its {position} argument"
+
+
+def merged_scale(program: Program) -> Program:
+    """The program with the scale of its update merged into another factor, if it has one."""
+    try:
+        merged = live_program(write(expressions(program)))
+    except (CannotWrite, ProgramError, NotImplementedError, OverflowError):
+        return program
+    return merged if cost(merged) < cost(program) else program
 
 
 def _replaced(

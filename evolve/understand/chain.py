@@ -9,7 +9,7 @@ from typing import Any
 from evolve.understand import evidence
 from evolve.understand.algebraic import ALGEBRAIC, LIMIT, Found, found_by_child
 from primitives.abstract import analyse, live_program
-from primitives.program import Program
+from primitives.program import Program, ProgramError
 from primitives.schedule import to_program, values_of
 from primitives.text import to_text
 
@@ -70,8 +70,10 @@ def exact_steps(program: Program) -> Iterator[Step]:
         yield _exact_step(f"{count} dead statements removed", program, lean)
         program = lean
     analysis = analyse(program)
-    values, ends = values_of(analysis, program.slots)
-    shared = to_program(values, ends)
+    try:
+        shared = to_program(*values_of(analysis, program.slots))
+    except ProgramError:  # a constant that is not finite has no text
+        return
     if len(shared.statements) < len(program.statements) or len(shared.slots) < len(program.slots):
         how = "duplicates shared, constants folded, slots that are not needed dropped"
         yield _exact_step(how, program, shared)

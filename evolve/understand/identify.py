@@ -14,6 +14,7 @@ Nothing in the search imports this module.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -247,7 +248,7 @@ def _family(rule: SignRule) -> tuple[str, dict[str, float]]:
     plain = rule._replace(fresh=G)
     if not (0 < rule.beta1 < 1):
         return "signsgd", {}
-    if rule.beta1 == rule.beta2:
+    if math.isclose(rule.beta1, rule.beta2, rel_tol=1e-6):
         return "signum", {"beta": rule.beta2}
     beta, share = best_one_beta(plain)
     if share >= DIFFERING:

@@ -9,9 +9,8 @@ import numpy as np
 import sympy
 
 from evolve.understand.stream import recorded
-from primitives.algebra.reading import EPS, LR, Expressions, G, W
+from primitives.algebra.reading import Expressions, G
 from primitives.algebra.writing import write
-from primitives.program import GRADIENT
 from primitives.reference import run_step
 
 
@@ -38,7 +37,7 @@ _ODDS = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-4, 9, 105)))])
 def gradients(fresh: sympy.Expr = G) -> np.ndarray:
     """The function of the gradient on the stream, float64 `[steps, elements]`."""
     stream = recorded()
-    program = None if fresh == G else write(Expressions(fresh + 0 * W, {}))
+    program = None if fresh == G else write(Expressions(fresh, {}))
     rows = []
     for weights, gradient, rate in zip(*stream, strict=True):
         if program is not None:
@@ -76,10 +75,7 @@ def best_one_beta(rule: SignRule) -> tuple[float, float]:
     low, high = _ODDS[max(best - 1, 0)], _ODDS[min(best + 1, len(_ODDS) - 1)]
     finer = [
         (float((one_beta_signs(float(beta)) != signs).mean()), float(beta))
-        for beta in np.linspace(low, high, 9)
+        for beta in [*np.linspace(low, high, 9), *np.linspace(rule.beta1, rule.beta2, 9)]
     ]
     share, beta = min([(float(shares[best]), float(_ODDS[best])), *finer])
     return beta, share
-
-
-__all__ = ["EPS", "GRADIENT", "LR", "SignRule", "best_one_beta", "gradients", "rule_signs"]

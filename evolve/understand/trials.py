@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from scipy.stats import t as student
+
 from evolve.search.mutation import child_rng, mutate_constants
 from evolve.search.pool import Pool
 from primitives.program import UPDATE, Program, Statement
@@ -142,7 +144,7 @@ class Trials:
         values = [
             fmean((losses[t][i] - base[t][i]) / gain[t] for t in self._tasks) for i in range(pairs)
         ]
-        error = _student(pairs) * stdev(values) / math.sqrt(pairs)
+        error = float(student.ppf(0.975, pairs - 1)) * stdev(values) / math.sqrt(pairs)
         mean = fmean(values)
         return Interval(mean, mean - error, mean + error, pairs)
 
@@ -165,9 +167,3 @@ def _final(answer: dict) -> dict[str, float] | None:
     if answer["outcome"] != FINISHED:
         return None
     return {task: marks[0][-1] for task, marks in answer["losses"].items()}
-
-
-def _student(count: int) -> float:
-    """The 97.5 % point of Student's t for so many pairs (Cornish-Fisher; within 1 % from 5 on)."""
-    z, n = 1.959964, count - 1
-    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)

@@ -19,6 +19,8 @@ from primitives.program import UPDATE
 _LONG = 1000
 #: Odd and increasing: they keep the sign of their argument.
 _KEEP_SIGN = ("asin", "atan", "sinh", "tanh", "asinh", "atanh", "cbrt")
+#: Odd, and finite at 1.
+_ODD = ("asin", "atan", "sinh", "tanh", "asinh", "sin", "tan")
 
 
 class Rewrite(NamedTuple):
@@ -107,9 +109,11 @@ def _scalar_part(term: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def plain_signs(e: sympy.Expr) -> sympy.Expr:
-    """Every sign taken of something simpler that has the same sign."""
+    """Every sign taken of something simpler that has the same sign; no odd function of a sign."""
+    e = e.replace(lambda x: isinstance(x, sympy.sign), lambda x: sympy.sign(_same_sign(x.args[0])))
     return e.replace(
-        lambda x: isinstance(x, sympy.sign), lambda x: sympy.sign(_same_sign(x.args[0]))
+        lambda x: x.func.__name__ in _ODD and isinstance(x.args[0], sympy.sign),
+        lambda x: x.func(1) * x.args[0],
     )
 
 

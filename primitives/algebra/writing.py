@@ -17,6 +17,7 @@ from primitives.program import UPDATE, Program, constant
 from primitives.schedule import Operand, Value, to_program
 
 _NAMES = {function: name for name, function in SYMPY.items() if isinstance(function, type)}
+_SMALL = sympy.Rational(1, 10_000)
 #: A scalar coefficient, and what it multiplies.
 Term: TypeAlias = tuple[sympy.Expr, sympy.Expr]
 _INTEGER_POWERS = {2: "square", 3: "cube", -1: "reciprocal"}
@@ -95,6 +96,9 @@ class _Writer:
         return self._times(scale, whole)
 
     def _interp(self, first: Term, second: Term) -> int:
+        if first[0].is_number and 0 < first[0] < _SMALL:
+            # 1 - a would keep few digits of it in float32; a itself keeps them all.
+            first, second = second, first
         return self._value(
             "interp", self.write(first[1]), self.write(second[1]), self.write(second[0])
         )

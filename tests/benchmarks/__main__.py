@@ -9,7 +9,7 @@ from evolve.search.pool.environment import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before JAX is imported: one thread, as in a worker
 
-from tests.benchmarks import machine_bench, search_bench
+from tests.benchmarks import export_bench, machine_bench, search_bench, simplify_bench
 
 FIGURES = {
     figure.__name__: figure
@@ -22,6 +22,11 @@ FIGURES = {
         search_bench.workers_2_over_1,
         search_bench.search_run,
         search_bench.worker_memory,
+        export_bench.optax_lion_over_optax,
+        export_bench.torch_lion_over_others,
+        export_bench.keras_lion_over_keras,
+        export_bench.state_over_adamw,
+        simplify_bench.simplify_seconds,
     )
 }
 

@@ -1,0 +1,153 @@
+"""What programs are: the paper's facts, both sides of every border, the labeller's truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from identify_study import count, verdict
+from neighbours import neighbours
+from strategies import examples
+from test_algebra import program
+
+from evolve.cli import main
+from evolve.understand import identify as module
+from evolve.understand.identify import identified, identify
+from evolve.understand.likeness import FAMILIES
+from evolve.understand.simplify import prove
+from primitives.zoo import zoo
+
+SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "identify.json"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_optimizer_of_the_zoo_is_itself(name: str) -> None:
+    found = identified(zoo(name))
+    family = "signum" if name == "tiger" else name  # Tiger is Signum with decay
+    assert (found.family, found.exact, found.nearest, found.distance) == (family, True, family, 0)
+
+
+@pytest.mark.parametrize("name", ["paper-program-8", "paper-program-4"])
+def test_the_raw_winner_is_lion_with_extras(name: str) -> None:
+    for of in (zoo(name), prove(zoo(name)).simplified):
+        found = identified(of)
+        assert (found.family, found.exact) == ("lion", False)
+        assert {word.split()[0] for word in found.extra} == {"asin", "clip"}
+        assert found.agreement is not None and 0.9 < found.agreement < 1
+    assert found.parameters["beta2"] == pytest.approx(0.998, abs=2e-3)
+
+
+def test_the_papers_other_programs() -> None:
+    assert identified(zoo("paper-program-1")).parameters == pytest.approx(
+        {"beta1": 0.9, "beta2": 0.99, "learning_rate": 1e-4, "weight_decay": 0.1}
+    )
+    six, seven = identified(zoo("paper-program-6")), identified(zoo("paper-program-7"))
+    assert (six.family, six.nearest) == (None, "adagrad")
+    assert (seven.family, seven.exact, seven.nearest) == ("adabelief", False, "adabelief")
+    assert seven.extra == ["decoupled weight decay"]
+
+
+def lion(first: str, second: str, *more: str) -> list[str]:
+    return [f"update = {first}", *more, f"m = {second}", "update = update * lr"]
+
+
+@pytest.mark.parametrize(
+    ("statements", "family"),
+    [
+        (lion("interp(g, m, 0.9)", "interp(g, m, 0.99)", "update = sign(update)"), "lion"),
+        (lion("interp(m, g, 0.2)", "interp(m, g, 0.01)", "update = sign(update)"), "lion"),
+        (lion("interp(g, m, 0.9)", "interp(g, m, 0.9)", "update = sign(update)"), "signum"),
+        (lion("interp(g, m, 1.1)", "interp(g, m, 0.99)", "update = sign(update)"), None),
+        (lion("interp(g, m, 0.9)", "interp(g, m, 1.01)", "update = sign(update)"), None),
+        (lion("interp(g, m, 0.9)", "interp(g, m, -0.9)", "update = sign(update)"), None),
+        (lion("interp(g, m, 0.9)", "interp(g, m, 0.99)", "update = tanh(update)"), None),
+        (
+            lion("interp(g, m, 0.9)", "interp(g, m, 0.99)", "x = sign(update)", "update = -2 * x"),
+            None,
+        ),
+        (
+            lion(
+                "interp(g, m, 0.9)",
+                "interp(g, m, 0.99)",
+                "x = abs(update)",
+                "update = update / x",
+            ),
+            "lion",
+        ),
+        (
+            lion(
+                "interp(g, m, 0.9)",
+                "interp(g, m, 0.99)",
+                "x = sinh(update)",
+                "update = sign(x)",
+            ),
+            "lion",
+        ),
+        # Nesterov's step g + 0.9 m, with m = 0.9 m + g: beta1 is beta2 squared.
+        (
+            ["m = m * 0.9", "m = m + g", "x = m * 0.9", "x = x + g", "update = sign(x)"],
+            "lion",
+        ),
+        # The slot kept at another scale.
+        (
+            ["x = m * 3.0", "x = g + x", "update = sign(x)", "m = m * 0.98", "m = m + g"],
+            "lion",
+        ),
+    ],
+)  # fmt: skip
+def test_both_sides_of_each_border(statements: list[str], family: str | None) -> None:
+    found = identified(program("m", *statements))
+    assert found.family == family, found
+
+
+def test_nesterov_sign_has_beta1_equal_to_beta2_squared() -> None:
+    found = identified(
+        program("m", "m = m * 0.9", "m = m + g", "x = m * 0.9", "x = x + g", "update = sign(x)")
+    )
+    assert found.parameters["beta1"] == pytest.approx(found.parameters["beta2"] ** 2, rel=1e-5)
+
+
+def test_two_slots_where_one_is_enough() -> None:
+    found = identified(
+        program(
+            "m v",
+            "x = v * 0.9",
+            "y = g * 0.2",
+            "x = x + y",
+            "update = sign(x)",
+            "v = v * 0.99",
+            "y = g * 0.02",
+            "v = v + y",
+            "m = interp(g, m, 0.99)",
+            "z = m * 0.0",
+            "update = update + z",
+        )
+    )
+    assert found.family == "lion"
+
+
+def test_neighbours_against_the_labeller() -> None:
+    """A sample; `python tests/identify_study.py` takes 10,000."""
+    rates = count(map(verdict, neighbours(examples(200, 5000), 1)))
+    assert rates["lion"] >= 3 and rates["other"] >= 20
+    assert rates["false_positive_rate"] == 0
+    assert rates["false_negative_rate"] <= (0.01 if rates["lion"] > 100 else 0)
+
+
+def test_algebra_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIMIT", 0.01)
+    found = identify(zoo("lion"))
+    assert found.family is None and "took more than" in found.reason
+
+
+def test_the_command(capsys: pytest.CaptureFixture) -> None:
+    assert main(["identify", "lion", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, json.loads(SCHEMA.read_text()))
+    assert found["family"] == "lion" and found["exact"]
+    assert main(["identify", "paper-program-6"]) == 0
+    out = capsys.readouterr().out
+    assert "family     none: no formula of the zoo" in out
+    assert "nearest    adagrad" in out
