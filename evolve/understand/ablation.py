@@ -25,7 +25,7 @@ from primitives.schedule import Operand, Value, to_program, values_of
 
 #: The most quality that may be lost, in units of what the program gains by training.
 MARGIN = 0.005
-#: Pairs of trainings that decide; twice as many if the first leave it open.
+#: Pairs of trainings that decide; twice and four times as many if these leave it open.
 PAIRS = 24
 #: Trainings (times two seeds) that tune the constants.
 TUNING = 320
@@ -107,9 +107,11 @@ class Ablation:
         return None
 
     def _decided(self, program: Program, reference: Program) -> Interval | None:
-        shown = self._trials.compare(program, reference, self._pairs)
-        if shown is not None and shown.low <= self._margin < shown.high:
-            shown = self._trials.compare(program, reference, 2 * self._pairs)
+        shown = None
+        for factor in (1, 2, 4):
+            shown = self._trials.compare(program, reference, factor * self._pairs)
+            if shown is None or not shown.low <= self._margin < shown.high:
+                break
         return shown
 
 
