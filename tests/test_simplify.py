@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -13,12 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from strategies import examples, programs
-from test_algebra import program
+from test_algebra import program, replay
 
 from evolve.cli import main
 from evolve.search.pool import Finished
 from evolve.understand import evidence
 from evolve.understand.ablation import Ablation, removals, round_constants
+from evolve.understand.algebraic import found_by_child
 from evolve.understand.chain import exact_steps, proven_steps
 from evolve.understand.simplify import prove, simplify
 from evolve.understand.trials import Interval, Trials
@@ -197,3 +200,39 @@ def test_the_chain_as_text(capsys: pytest.CaptureFixture) -> None:
 def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
     assert main(["simplify", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_evolution_goes_on_where_single_removals_end() -> None:
+    """Insertions are off; what it finds is shown to be shorter or better."""
+    loss = needs(sign=0.3, memory=0.3, clip=0.1)
+    chain = simplify(zoo("paper-program-4"), Ablation(Trials(MadeUp(loss))), evaluations=24)  # type: ignore[arg-type]
+    plain = ablated(zoo("paper-program-4"), loss)
+    assert len(chain.simplified.statements) <= len(plain.simplified.statements)
+    assert {"sign", "clip"} <= {s.function for s in chain.simplified.statements}
+
+
+@settings(deadline=None, max_examples=examples(6, 200))
+@given(programs())
+def test_proven_steps_of_random_programs_do_the_same_on_other_data(of: Program) -> None:
+    """The evidence is from one stream; here are other weights and gradients."""
+    for step in proven_steps(of):
+        one, other = replay(step.before), replay(step.after)
+        with np.errstate(all="ignore"):
+            both = np.isfinite(one) & np.isfinite(other)
+            size = np.abs(one[both]).max(initial=1e-30)
+            apart = np.abs(one[both] - other[both]) > 1e-2 * size
+        assert not both.any() or apart.mean() < 0.05
+
+
+def test_what_was_found_before_the_algebra_ended_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    code = "import sys; print('not a step', end=''); sys.exit('sympy broke')"
+    command = [sys.executable, "-c", code]
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda _, **options: run(command, **options))
+    assert found_by_child(zoo("adamw"), 5.0) == []
+    assert "the algebra ended early (sympy broke)" in capsys.readouterr().err
+    command[2] = "import time; time.sleep(60)"
+    assert found_by_child(zoo("adamw"), 0.2) == []
+    assert "the algebra was ended after 0.2 s" in capsys.readouterr().err

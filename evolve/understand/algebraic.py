@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from evolve.errors import EvolveError
 from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import Expressions, expressions
 from primitives.algebra.rules import Rewrite, identities, without_eps
@@ -117,9 +116,11 @@ def found_by_child(program: Program, seconds: float) -> list[Found]:
             command, input=to_text(program), capture_output=True, text=True, timeout=seconds
         )
         output = done.stdout
-        if done.returncode:
-            raise EvolveError(f"the algebra failed ({done.stderr.strip().splitlines()[-1:]})")
+        if done.returncode:  # what was found before is sound all the same
+            why = done.stderr.strip().splitlines()[-1:]
+            print(f"evolve: the algebra ended early ({' '.join(why)})", file=sys.stderr)
     except subprocess.TimeoutExpired as expired:
+        print(f"evolve: the algebra was ended after {seconds:g} s", file=sys.stderr)
         partial = expired.stdout or b""
         output = partial.decode() if isinstance(partial, bytes) else partial
     whole = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
