@@ -34,7 +34,7 @@ def test_the_raw_winner_is_lion_with_extras(name: str) -> None:
     for of in (zoo(name), prove(zoo(name)).simplified):
         found = identified(of)
         assert (found.family, found.exact) == ("lion", False)
-        assert {word.split()[0] for word in found.extra} == {"asin", "clip"}
+        assert {word.split()[0] for word in found.extra} == {"arcsin", "clip"}
         assert found.agreement is not None and 0.9 < found.agreement < 1
     assert found.parameters["beta2"] == pytest.approx(0.998, abs=2e-3)
 

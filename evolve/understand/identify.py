@@ -31,7 +31,16 @@ from evolve.errors import EvolveError
 from evolve.understand.likeness import FAMILIES, distances
 from evolve.understand.signs import SignRule, best_one_beta, rule_signs
 from primitives.abstract import analyse
-from primitives.algebra.reading import EPS, LR, Expressions, G, W, expressions, slot_symbol
+from primitives.algebra.reading import (
+    EPS,
+    LR,
+    SYMPY,
+    Expressions,
+    G,
+    W,
+    expressions,
+    slot_symbol,
+)
 from primitives.algebra.rules import folded_slots, plain_signs, without_eps
 from primitives.program import UPDATE, Program
 from primitives.reference import apply
@@ -241,7 +250,8 @@ def _named(rule: SignRule, scale: sympy.Expr, decay: sympy.Expr) -> Identity | N
 
 
 def _functions(fresh: sympy.Expr) -> list[str]:
-    return sorted({f.func.__name__ for f in fresh.atoms(sympy.Function)})
+    names = {function: name for name, function in SYMPY.items() if isinstance(function, type)}
+    return sorted({names.get(f.func, f.func.__name__) for f in fresh.atoms(sympy.Function)})
 
 
 def _family(rule: SignRule) -> tuple[str, dict[str, float]]:
