@@ -114,7 +114,7 @@ def test_random_programs_mean_the_same_as_formulas(of: Program, seed: int) -> No
     assume(analyse(of).statements <= 6)
     try:
         back = live_program(write(expressions(of)))
-    except (CannotWrite, ProgramError, NotImplementedError, OverflowError):
+    except ProgramError:
         assume(False)
     one, other = replay(of, seed, 2), replay(back, seed, 2)
     with np.errstate(all="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
 from evolve.search.summary import champion_number
 from evolve.understand.explain import PAIRS, Line, explain, origins
-from evolve.understand.identify import Identity, as_json, identify
+from evolve.understand.identify import Identity, identify
 from evolve.understand.trials import Trials
 from primitives.program import Program
 
@@ -36,7 +37,7 @@ def run_identify(arguments: argparse.Namespace) -> None:
     """Print what a program is."""
     identity = identify(load_program(arguments.program))
     if arguments.json:
-        print(json.dumps(as_json(identity), indent=2))
+        print(json.dumps(asdict(identity), indent=2))
     else:
         print("\n".join(_words(identity)))
 

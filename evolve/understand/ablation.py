@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evolve.search.mutation import child_rng, mutate
-from evolve.understand.algebraic import cost
+from evolve.understand.algebraic import cost, written
 from evolve.understand.chain import ABLATION, Step
 from evolve.understand.trials import Interval, Trials
 from primitives.abstract import analyse, live_program
-from primitives.algebra.reading import expressions
-from primitives.algebra.writing import CannotWrite, write
+from primitives.algebra.reading import CannotRead, expressions
 from primitives.program import GRADIENT, Program, ProgramError, Statement, constant
 from primitives.schedule import Operand, Value, to_program, values_of
 
@@ -165,10 +164,10 @@ def _described(value: Value, argument: Operand) -> str:
 def merged_scale(program: Program) -> Program:
     """The program with the scale of its update merged into another factor, if it has one."""
     try:
-        merged = live_program(write(expressions(program)))
-    except (CannotWrite, ProgramError, NotImplementedError, OverflowError):
+        merged = written(expressions(program))
+    except CannotRead:
         return program
-    return merged if cost(merged) < cost(program) else program
+    return merged if merged is not None and cost(merged) < cost(program) else program
 
 
 def _replaced(

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from primitives.abstract import analyse, live_program
-from primitives.algebra.reading import Expressions, expressions
+from primitives.algebra.reading import CannotRead, Expressions, expressions
 from primitives.algebra.rules import Rewrite, identities, without_eps
-from primitives.algebra.writing import CannotWrite, write
+from primitives.algebra.writing import write
 from primitives.program import Program, ProgramError
 from primitives.text import from_text, to_text
 
@@ -72,12 +72,12 @@ def _shortest(
     best, found = cost(program), None
     try:
         for rewrite in rules(expressions(program)):
-            candidate = _written(rewrite.what)
+            candidate = written(rewrite.what)
             if candidate is not None and cost(candidate) < best:
                 best = cost(candidate)
                 divisors = tuple(_divisors(program, rewrite))
                 found = Found(kind, rewrite.how, rewrite.assumptions, candidate, divisors)
-    except NotImplementedError:  # a constant that is no real number
+    except (CannotRead, NotImplementedError):  # the latter: sympy knows no way
         return None
     return found
 
@@ -88,10 +88,11 @@ def _divisors(program: Program, rewrite: Rewrite) -> Iterator[Program]:
         yield live_program(write(what._replace(update=divisor)))
 
 
-def _written(what: Expressions) -> Program | None:
+def written(what: Expressions) -> Program | None:
+    """A program that computes the expressions; None if the language has none."""
     try:
         return live_program(write(what))
-    except (CannotWrite, ProgramError, NotImplementedError, OverflowError):
+    except ProgramError:
         return None
 
 

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 import sympy
@@ -35,6 +34,7 @@ from primitives.algebra.reading import (
     EPS,
     LR,
     SYMPY,
+    CannotRead,
     Expressions,
     G,
     W,
@@ -101,7 +101,7 @@ def identified(program: Program) -> Identity:
     """The same in this process, without a limit."""
     try:
         what = canonical(expressions(program))
-    except NotImplementedError as error:
+    except (CannotRead, NotImplementedError) as error:  # the latter from sympy
         return Identity(None, False, reason=str(error))
     found = _sign_method(what) or _by_formula(program, what)
     (nearest, distance), *_ = distances(program)
@@ -343,11 +343,6 @@ def main() -> None:
     program = from_text(sys.stdin.read())
     analyse(program)
     print(json.dumps(asdict(identified(program))))
-
-
-def as_json(identity: Identity) -> dict[str, Any]:
-    """As plain data."""
-    return asdict(identity)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sympy
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, analyse, constant_value
 from primitives.functions import BY_NAME, EPSILON, KINDS, PER_ARRAY, SCALAR, TREE, Function
-from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
+from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, ProgramError
 
 EPS = sympy.Symbol("eps", positive=True)
 W = sympy.Symbol(WEIGHTS, real=True)
@@ -59,6 +59,10 @@ _NEVER_NEGATIVE = ("norm", "global_norm")
 _SYMMETRIC = ("maximum", "minimum", "dot", "cosine_similarity")
 
 
+class CannotRead(ProgramError):
+    """A program has no meaning over the reals."""
+
+
 class Expressions(NamedTuple):
     """What a step computes: the update, and for each slot its next value."""
 
@@ -90,6 +94,7 @@ def expressions(program: Program) -> Expressions:
 
     Raises:
         ProgramError: if the program is not valid.
+        CannotRead: if a constant is folded to NaN or infinity.
     """
     analysis = analyse(program)
     found: dict[int, sympy.Expr] = {}
@@ -111,7 +116,7 @@ def _expression(
     if node.function == CONSTANT:
         value = constant_value(node)
         if value != value or value in (float("inf"), float("-inf")):
-            raise NotImplementedError(f"the constant {value} is no real number")
+            raise CannotRead(f"the constant {value} is no real number")
         return EPS if abs(value - EPSILON) < 1e-15 else sympy.Rational(value)
     arguments = [found[a] for a in node.arguments]
     kinds = [analysis.nodes[a].kind for a in node.arguments]

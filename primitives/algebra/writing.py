@@ -13,7 +13,7 @@ import sympy
 
 from primitives.algebra.reading import EPS, SYMPY, Expressions, G, W, kind_of
 from primitives.functions import BY_NAME, SCALAR
-from primitives.program import UPDATE, Program, constant
+from primitives.program import UPDATE, Program, ProgramError, constant
 from primitives.schedule import Operand, Value, to_program
 
 _NAMES = {function: name for name, function in SYMPY.items() if isinstance(function, type)}
@@ -23,7 +23,7 @@ Term: TypeAlias = tuple[sympy.Expr, sympy.Expr]
 _INTEGER_POWERS = {2: "square", 3: "cube", -1: "reciprocal"}
 
 
-class CannotWrite(Exception):
+class CannotWrite(ProgramError):
     """The language has no function for something in the expression."""
 
 
@@ -38,9 +38,12 @@ def write(what: Expressions, neglect_eps: bool = False) -> Program:
         ProgramError: if a coefficient is too large for float32.
     """
     writer = _Writer(neglect_eps)
-    # Slots first: the update may find that it is a multiple of one.
-    ends = {name: writer.write(expression) for name, expression in what.slots.items()}
-    return to_program(writer.values, {UPDATE: writer.write(what.update), **ends})
+    try:
+        # Slots first: the update may find that it is a multiple of one.
+        ends = {name: writer.write(expression) for name, expression in what.slots.items()}
+        return to_program(writer.values, {UPDATE: writer.write(what.update), **ends})
+    except (NotImplementedError, OverflowError) as error:  # from sympy; beyond Python's floats
+        raise CannotWrite(str(error)) from None
 
 
 class _Writer:
