@@ -2,10 +2,11 @@
 
 A value of a program is one row of a register file `[rows, P]`, where P is the
 number of places of the tree (see `Layout`): a tree as it is, a per-array value
-repeated over its array, a scalar repeated over the whole row. So a leaf-wise
-function needs one branch whatever the kinds; only reductions need one for each
-kind of operand. A program is a table of instructions (branch, three operand
-rows, result row) and the values of its constants; the loop over it runs
+repeated over its array, a scalar at the first place (what else stands in its row
+means nothing, and is not read beside a tree). So a leaf-wise function of several
+operands needs one branch for each choice of those that are scalars, a reduction
+one for each choice of kinds. A program is a table of instructions (branch, three
+operand rows, result row) and the values of its constants; the loop over it runs
 `lax.switch` on the branch, which on a CPU executes that branch alone.
 
 The branches read the register file and return one row, which is written
@@ -22,7 +23,7 @@ may keep a number where a term overflows by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -30,21 +31,32 @@ import numpy as np
 from jax import Array, lax
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, constant_value
-from primitives.functions import BY_NAME, FUNCTIONS, KINDS, PER_ARRAY, SCALAR
+from primitives.functions import BY_NAME, FUNCTIONS, PER_ARRAY, SCALAR, TREE, Function, Kinds
 from primitives.layout import Layout
 from primitives.program import GRADIENT, RATE, WEIGHTS
 
 WEIGHTS_ROW, GRADIENT_ROW, RATE_ROW, FIRST_SLOT_ROW = range(4)
-_COPY = ("copy", None)
+_COPY = ("copy", (TREE,))
 
-#: Every branch of the switch: a function, and for reductions the kind they reduce.
-BRANCHES: tuple[tuple[str, str | None], ...] = (
+
+def branch_of(function: Function, kinds: Kinds) -> tuple[str, Kinds]:
+    """The branch that computes a function: its name, and what of the kinds matters to it."""
+    if function.reduces:
+        return function.name, kinds
+    trees = (TREE,) * function.arity
+    if set(kinds) == {SCALAR} and trees in function.signatures:
+        return function.name, trees  # on whole rows: slower, but one branch less to compile
+    return function.name, tuple(SCALAR if kind == SCALAR else TREE for kind in kinds)
+
+
+#: Every branch of the switch.
+BRANCHES: tuple[tuple[str, Kinds], ...] = (
     _COPY,
-    *(
-        (function.name, kind)
+    *dict.fromkeys(
+        branch_of(function, kinds)
         for function in FUNCTIONS
         if function.arity
-        for kind in (KINDS if function.reduces else (None,))
+        for kinds in function.signatures
     ),
 )
 _OPCODE = {branch: opcode for opcode, branch in enumerate(BRANCHES)}
@@ -153,9 +165,7 @@ class _Allocator:
 
     def _compute(self, index: int) -> None:
         node = self.analysis.nodes[index]
-        kind = (
-            self.analysis.nodes[node.arguments[0]].kind if BY_NAME[node.function].reduces else None
-        )
+        kinds = tuple(self.analysis.nodes[a].kind for a in node.arguments)
         operands = [self.row[a] for a in node.arguments]
         for argument in set(node.arguments):
             temporary = self.analysis.nodes[argument].function in BY_NAME
@@ -168,7 +178,7 @@ class _Allocator:
                 self.free.pop(self.free.index(min(self.free))) if self.free else self._new_row()
             )
         self.row[index] = target
-        self._append((node.function, kind), operands, target)
+        self._append(branch_of(BY_NAME[node.function], kinds), operands, target)
 
     def finish(self) -> None:
         """Copy what was not computed in place into the rows of the slots."""
@@ -176,7 +186,7 @@ class _Allocator:
             if self.row[node] != self.slot_row[position]:
                 self._append(_COPY, [self.row[node]], self.slot_row[position])
 
-    def _append(self, branch: tuple[str, str | None], operands: list[int], target: int) -> None:
+    def _append(self, branch: tuple[str, Kinds], operands: list[int], target: int) -> None:
         padded = [*operands, *[0] * (3 - len(operands))]
         self.instructions.append((_OPCODE[branch], *padded, target))
 
@@ -192,7 +202,7 @@ class _RowOps:
     `sqrt(x * x)` an `abs(x)`, which neither overflows nor underflows.
     """
 
-    def __init__(self, layout: Layout, kind: str | None) -> None:
+    def __init__(self, layout: Layout, kind: str) -> None:
         self._layout = layout
         self._kind = kind
 
@@ -230,16 +240,22 @@ def _flushed(x: Any) -> Array:
     return jnp.where(jnp.abs(x) < np.finfo(np.float32).tiny, x * 0.0, x)
 
 
-def _branch(layout: Layout, name: str, kind: str | None) -> Callable[[Array, Array, Array], Array]:
-    if (name, kind) == _COPY:
+def _branch(layout: Layout, name: str, kinds: Kinds) -> Callable[[Array, Array, Array], Array]:
+    if (name, kinds) == _COPY:
         return lambda registers, table, i: row(registers, table[i, 1])
-    function, ops = BY_NAME[name], _RowOps(layout, kind)
+    function, ops = BY_NAME[name], _RowOps(layout, kinds[0])
 
     def branch(registers: Array, table: Array, i: Array) -> Array:
-        operands = [row(registers, table[i, 1 + k]) for k in range(function.arity)]
+        read = [number if kind == SCALAR else row for kind in kinds]
+        operands = [read[k](registers, table[i, 1 + k]) for k in range(function.arity)]
         return jnp.broadcast_to(function.compute(ops, *operands), (layout.size,))
 
     return branch
+
+
+def number(registers: Array, index: Any) -> Array:
+    """The scalar in a row of a register file."""
+    return registers[index, 0]
 
 
 def row(registers: Array, index: Any) -> Array:
@@ -254,10 +270,19 @@ def start(layout: Layout, code: Code, weights: Array) -> Array:
     return registers.at[WEIGHTS_ROW].set(weights)
 
 
-def load(registers: Array, weights: Array, gradient: Array, rate: Array) -> Array:
-    """Set the inputs of a step: vectors `[P]`, and the value of the schedule."""
+def load(
+    layout: Layout, registers: Array, weights: Array, gradient: Sequence[Array], rate: Array
+) -> Array:
+    """Set the inputs of a step.
+
+    The weights are a vector `[P]`, the gradient is a list of arrays (each is
+    written where it belongs, which saves a copy), the rate the schedule's value.
+    """
     registers = registers.at[WEIGHTS_ROW].set(weights)
-    return registers.at[GRADIENT_ROW].set(gradient).at[RATE_ROW].set(rate)
+    for place, array in zip(layout.starts, gradient, strict=True):
+        part = array.reshape(1, -1).astype(jnp.float32)
+        registers = lax.dynamic_update_slice(registers, part, (GRADIENT_ROW, int(place)))
+    return registers.at[RATE_ROW, 0].set(rate)
 
 
 def execute(layout: Layout, code: Code, registers: Array) -> Array:
@@ -266,7 +291,7 @@ def execute(layout: Layout, code: Code, registers: Array) -> Array:
     Traceable; returns the register file with the update in row `code.update`
     and the new slots in theirs. The weights are not changed.
     """
-    branches = [_branch(layout, name, kind) for name, kind in BRANCHES]
+    branches = [_branch(layout, *branch) for branch in BRANCHES]
     table = jnp.asarray(code.instructions)
 
     def instruct(i: Array, registers: Array) -> Array:

@@ -190,9 +190,9 @@ class Trainer:
         return machine.start(self.layout, code, weights)
 
     def _update(
-        self, code: Code, memory: Any, weights: Array, gradient: Array, rate: Array
+        self, code: Code, memory: Any, weights: Array, gradient: list[Array], rate: Array
     ) -> tuple[Array, Any]:
-        registers = machine.load(memory, weights, gradient, rate)
+        registers = machine.load(self.layout, memory, weights, gradient, rate)
         registers = machine.execute(self.layout, code, registers)
         return machine.row(registers, code.update), registers
 
@@ -211,9 +211,11 @@ class Trainer:
     def _loss(self, vector: Array, batch: tuple[Array, ...]) -> Array:
         return self.task.loss(self._params(vector), batch)
 
-    def _loss_and_gradient(self, vector: Array, batch: tuple[Array, ...]) -> tuple[Array, Array]:
+    def _loss_and_gradient(
+        self, vector: Array, batch: tuple[Array, ...]
+    ) -> tuple[Array, list[Array]]:
         loss, gradient = jax.value_and_grad(self.task.loss)(self._params(vector), batch)
-        return loss, self.layout.flatten(jax.tree.leaves(gradient))
+        return loss, jax.tree.leaves(gradient)
 
 
 def default_marks(task: Task) -> tuple[int, int]:

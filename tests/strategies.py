@@ -303,14 +303,16 @@ class Machine:
         registers = np.zeros((ROWS, self.layout.size), np.float32)
         for i, operand in enumerate(operands):
             registers[i] = self.row(operand)
-        reduced = kind(operands[0]) if BY_NAME[name].reduces else None
-        opcode = machine.BRANCHES.index((name, reduced))
+        branch = machine.branch_of(BY_NAME[name], tuple(kind(x) for x in operands))
+        opcode = machine.BRANCHES.index(branch)
         return self.instruct(registers, np.array([opcode, 0, 1, 2, len(operands)]))
 
     def row(self, value: np.float32 | reference.Tree) -> np.ndarray:
-        """How the machine holds a value: scalars and per-array values are repeated."""
+        """How the machine holds a value: a scalar before noise, per-array values repeated."""
         if kind(value) == SCALAR:
-            return np.full(self.layout.size, value, np.float32)
+            noise = np.resize(np.float32([np.nan, np.inf, 3.0]), self.layout.size)
+            noise[0] = value
+            return noise
         if kind(value) == PER_ARRAY:
             return np.repeat(np.array(value.leaves, np.float32), self.layout.places)
         return self.flatten(value.leaves)

@@ -168,11 +168,21 @@ SPECIAL = [
 ]
 
 
+def filled(value):
+    """A tree of one number."""
+    return Tree([np.full(shape, value, np.float32) for shape in LAYOUTS[1].shapes])
+
+
 @pytest.mark.parametrize(("name", "arguments", "want"), SPECIAL)
 def test_special_values(name, arguments, want):
     arguments = [np.float32(a) for a in arguments]
-    of = compiled(LAYOUTS[1])
-    got = [float(reference.apply(name, *arguments)), *of.apply(name, *arguments).tolist()]
+    of, function = compiled(LAYOUTS[1]), BY_NAME[name]
+    got = [float(reference.apply(name, *arguments)), float(of.apply(name, *arguments)[0])]
+    for kinds in () if function.reduces else function.signatures:
+        if TREE in kinds and PER_ARRAY not in kinds:
+            pairs = zip(arguments, kinds, strict=True)
+            row = of.apply(name, *[filled(a) if kind == TREE else a for a, kind in pairs])
+            got += np.concatenate([np.ravel(x) for x in of.value(row, TREE).leaves]).tolist()
     assert got == pytest.approx([want] * len(got), rel=1e-6, nan_ok=True)
 
 

@@ -30,11 +30,12 @@ class AdamW(Trainer):
         return jnp.zeros_like(weights), jnp.zeros_like(weights)
 
     def _update(
-        self, code: Code, memory: Any, weights: Array, gradient: Array, rate: Array
+        self, code: Code, memory: Any, weights: Array, gradient: list[Array], rate: Array
     ) -> tuple[Array, Any]:
         m, v = memory
-        m = (1 - 0.9) * gradient + 0.9 * m
-        v = (1 - 0.999) * gradient * gradient + 0.999 * v
+        g = self.layout.flatten(gradient)
+        m = (1 - 0.9) * g + 0.9 * m
+        v = (1 - 0.999) * g * g + 0.999 * v
         direction = m / (jnp.sqrt(jnp.abs(v)) + 1e-8)
         return (direction + weights * 0.01) * (rate * 0.001), (m, v)
 
@@ -50,11 +51,12 @@ class Lion(AdamW):
         return (jnp.zeros_like(weights),)
 
     def _update(
-        self, code: Code, memory: Any, weights: Array, gradient: Array, rate: Array
+        self, code: Code, memory: Any, weights: Array, gradient: list[Array], rate: Array
     ) -> tuple[Array, Any]:
         (m,) = memory
-        direction = jnp.sign((1 - 0.9) * gradient + 0.9 * m)
-        m = (1 - 0.99) * gradient + 0.99 * m
+        g = self.layout.flatten(gradient)
+        direction = jnp.sign((1 - 0.9) * g + 0.9 * m)
+        m = (1 - 0.99) * g + 0.99 * m
         return (direction + weights * 0.01) * (rate * 0.001), (m,)
 
 
@@ -128,7 +130,8 @@ def step_flops_share() -> None:
     @jax.jit
     def gradients(weights: Array, windows: Array, indices: Array) -> Array:
         def step(i: Array, w: Array) -> Array:
-            return w - 0.01 * trainer._loss_and_gradient(w, (windows[indices[i]],))[1]
+            _, gradient = trainer._loss_and_gradient(w, (windows[indices[i]],))
+            return w - 0.01 * trainer.layout.flatten(gradient)
 
         return lax.fori_loop(0, steps, step, weights)
 
