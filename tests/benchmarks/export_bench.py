@@ -208,6 +208,17 @@ def _keras_step(make: Any, layout: str) -> Action:
     return _jitted(step, *values, gradients)
 
 
+def _keras_training(make: Any) -> Action:
+    """What `fit` does for one batch of a small network."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(512, activation="tanh") for _ in range(4)]
+    model, batch = keras.Sequential(layers), np.random.default_rng(0).normal(size=(64, 512))
+    model.compile(make(RATE, weight_decay=DECAY), loss="mse")
+    return partial(model.train_on_batch, batch, batch)
+
+
 def _keras_in_this_process() -> None:
     import keras
 
@@ -221,6 +232,8 @@ def _keras_in_this_process() -> None:
     for layout in LAYOUTS:
         ours, theirs = (_keras_step(make, layout) for make in (Lion, keras.optimizers.Lion))
         _ratios("keras_lion_over_keras", ours, theirs, layout=layout, backend=backend)
+    ours, theirs = (_keras_training(make) for make in (Lion, keras.optimizers.Lion))
+    _ratios("keras_lion_over_keras", ours, theirs, layout="end to end", backend=backend)
 
 
 # State --------------------------------------------------------------------------------------
