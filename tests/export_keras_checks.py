@@ -1,5 +1,6 @@
 """Run by `test_export_keras.py` with KERAS_BACKEND set: the Keras target on one backend."""
 
+import inspect
 import json
 import os
 
@@ -12,6 +13,7 @@ from keras import ops
 from discovered.keras import Lion
 from evolve.export import keras as target
 from evolve.export import replay, shipped
+from primitives.text import from_text
 from primitives.zoo import zoo
 
 #: Keras's own variables do not yet know an argument of NumPy 2.
@@ -102,11 +104,8 @@ def test_serialization(make):
 
 @kinds
 def test_config_holds_every_argument(make):
-    import inspect
-
     arguments = set(inspect.signature(make.__init__).parameters) - {"self", "kwargs"}
-    own = {"peak_lr"} & arguments
-    assert arguments <= set(make().get_config()) | own
+    assert arguments <= set(make().get_config())
     assert make()._check_super_called() is None
 
 
@@ -169,6 +168,28 @@ def test_moving_average_of_the_weights(make):
         steps.append(values(plain))
     averaged.finalize_variable_values(variables)
     close(values(variables), [(x + y) / 2 for x, y in zip(*steps, strict=True)])
+
+
+@kinds
+def test_the_moving_average_overwrites_the_weights(make):
+    variables, plain = start(), start()
+    options = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
+    run(make(0.01, **options), variables, 2)
+    first = run(other := make(0.01), plain, 1)
+    other.apply(gradients(1, plain), plain)
+    close(values(variables), [(x + y) / 2 for x, y in zip(first, values(plain), strict=True)])
+
+
+def test_sums_go_over_variables_with_gradients_only():
+    text = "def train(w, g, lr):\n    k = global_norm(w)\n    update = g * k\n    return update\n"
+    make = replay.load(target.emit(from_text(text), "normed", {})).Normed
+    variables = [keras.Variable(np.full(2, x, np.float32)) for x in (3.0, 4.0, 100.0)]
+    optimizer = make()
+    optimizer.build(variables)
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([ops.ones(2), ops.ones(2), None], variables)
+    moved = 50.0**0.5  # of 3, 3, 4, 4
+    close(values(variables), [np.full(2, x) for x in (3.0 - moved, 4.0 - moved, 100.0)])
 
 
 @kinds
@@ -245,6 +266,32 @@ def test_stateless(make):
 # The shipped Lion -----------------------------------------------------------------------------
 
 
+def test_signature():
+    def defaults(make):
+        parameters = inspect.signature(make).parameters.values()
+        return [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    assert dict(defaults(Lion)) == {
+        "learning_rate": 0.001,
+        "beta_1": 0.9,
+        "beta_2": 0.99,
+        "weight_decay": None,
+        "clipnorm": None,
+        "clipvalue": None,
+        "global_clipnorm": None,
+        "use_ema": False,
+        "ema_momentum": 0.99,
+        "ema_overwrite_frequency": None,
+        "loss_scale_factor": None,
+        "gradient_accumulation_steps": None,
+        "name": None,  # Keras then calls it lion, like its own
+    }
+    known = defaults(keras.optimizers.Lion)
+    assert [name for name, _ in defaults(Lion)] == [name for name, _ in known]
+    assert defaults(Lion)[:-1] == known[:-1]
+    assert Lion().name.startswith("lion") and keras.optimizers.Lion().name.startswith("lion")
+
+
 def test_golden():
     p = keras.Variable(np.float32(1.5))
     optimizer = Lion(0.125, 0.75, 0.875, weight_decay=2.0)
@@ -307,6 +354,23 @@ def test_compensated_steps_are_not_lost(stateless):
     for _ in range(100):
         exact = exact * (1 - 0.5e-3) - 1e-3
     np.testing.assert_allclose(values([kept])[0], exact, atol=0.016)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_momentum_and_error_keep_their_dtype_through_a_checkpoint(dtype, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(1, dtype=dtype)])
+    model.compile(Lion(1e-3, compensated=True), loss="mse", jit_compile=False)
+    x = np.ones((8, 4), np.float32)
+    model.fit(x, 9 * x[:, :1], epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    slots = model.optimizer.variables[2:]
+    assert len(slots) == 4 and {v.dtype for v in slots} == {dtype}  # m and error of both weights
+    assert any((x != 0).any() for x in values(slots))
+    for v, w in zip(slots, again.optimizer.variables[2:], strict=True):
+        assert w.dtype == dtype
+        np.testing.assert_array_equal(*values([v, w]))
 
 
 def test_state_is_one_array_for_each_weight():

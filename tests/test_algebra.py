@@ -174,6 +174,59 @@ def test_what_is_found(slots: str, statements: list[str], kinds: set[str], expec
     agree(of, found[-1][1], tolerance=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("statements", "expected"),
+    [
+        (["a = cos(g)", "b = negative(g)", "b = cos(b)", "update = a + b"], 2),  # 2 cos
+        (["a = arcsin(g)", "update = sin(a)"], 1),
+        (["a = arccos(g)", "update = cos(a)"], 1),
+        (["a = arctan(g)", "update = tan(a)"], 1),
+        (["a = arcsinh(g)", "update = sinh(a)"], 1),
+        (["a = arccosh(g)", "update = cosh(a)"], 1),
+        (["a = arctanh(g)", "update = tanh(a)"], 1),
+        (["a = exp(g)", "update = log(a)"], 1),
+        (["a = log(g)", "update = exp(a)"], 1),
+        (["a = expm1(g)", "update = log1p(a)"], 1),
+        (["a = exp(g)", "b = exp(w)", "update = a * b"], 2),
+        (["a = square(g)", "update = sqrt(a)"], 1),
+        (["a = g * g", "update = a * g"], 1),
+        (["a = negative(g)", "update = abs(a)"], 1),
+        (["a = sign(g)", "update = sign(a)"], 1),
+        (["a = sin(g)", "b = cos(g)", "a = a * a", "b = b * b", "a = a + b", "update = a * w"], 1),
+        (["a = sinh(g)", "b = cosh(g)", "a = a * a", "b = b * b", "b = b - a", "update = b * w"],
+         1),
+        # The order of arguments, of functions that sympy does not have, too.
+        (["a = g + w", "b = w + g", "update = a * b"], 2),
+        (["a = maximum(g, w)", "b = maximum(w, g)", "a = a - b", "update = a + g"], 1),
+        (["a = dot(g, w)", "b = dot(w, g)", "a = a - b", "a = g * a", "update = a + g"], 1),
+    ],
+    ids=lambda x: "; ".join(x) if isinstance(x, list) else "",
+)  # fmt: skip
+def test_identities_that_sympy_knows(statements: list[str], expected: int) -> None:
+    of = program("", *statements)
+    ((kind, found),) = shortest(of)[-1:]
+    assert (kind, analyse(found).statements) == ("algebraic", expected), to_text(found)
+    agree(of, found, tolerance=2e-3, shift=1.5)
+    agree(of, found, tolerance=2e-3)
+
+
+def test_a_slot_that_is_a_sum_of_the_gradient_and_another_slot_folds_away() -> None:
+    """Where m is already written and v is not yet, v is m / 0.9 - g / 9 on every step."""
+    of = program(
+        "m v",
+        "m = interp(g, m, 0.9)",
+        "x = cos(m)",
+        "y = sin(v)",
+        "update = x * y",
+        "v = v * 0.9",
+        "y = g * 0.1",
+        "v = v + y",
+    )
+    found = shortest(of)
+    assert len(analyse(of).slots) == 2 and len(analyse(found[-1][1]).slots) == 1
+    agree(of, found[-1][1])
+
+
 def test_a_slot_that_is_a_multiple_of_another_folds_away() -> None:
     """v is always -2 m, the zero start included, though nothing says so."""
     of = program(

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,13 @@ def test_importing_pulls_in_no_search():
     only = "import sys, discovered.torch; assert 'jax' not in sys.modules; print('no jax')"
     done = subprocess.run([sys.executable, "-c", only], capture_output=True, text=True)
     assert done.stdout == "no jax\n", done.stderr
+    heavy = "{'ray', 'evolve', 'primitives', 'proxy_tasks', 'optax'}"  # Keras has sympy
+    only = f"import sys, discovered.keras; assert not {heavy} & set(sys.modules); print('alone')"
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    done = subprocess.run(
+        [sys.executable, "-c", only], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "alone\n", done.stderr
     with pytest.raises(AttributeError, match="has no attribute 'tiger'"):
         _ = discovered.tiger
 
@@ -161,15 +169,18 @@ def test_agreement_with_lion_pytorch(other, decay, foreach):
             torch.testing.assert_close(p, q, rtol=3e-7, atol=1e-7)
 
 
-def test_nan_gives_nan_in_that_weight():
+@pytest.mark.parametrize("compensated", [False, True])
+def test_nan_gives_nan_in_that_weight(compensated):
     g = np.float32([1.0, np.nan, -1.0])
-    optimizer, w = lion(0.1), jnp.ones(3)
-    updates, _ = optimizer.update(jnp.asarray(g), optimizer.init(w), w)
-    assert jnp.isnan(updates).tolist() == [False, True, False]
+    narrow = compensated  # what is compensated is 16 bits wide
+    optimizer = lion(0.1, compensated=compensated)
+    w = jnp.ones(3, jnp.bfloat16 if narrow else jnp.float32)
+    updates, _ = optimizer.update(jnp.asarray(g, w.dtype), optimizer.init(w), w)
+    assert jnp.isnan(optax.apply_updates(w, updates)).tolist() == [False, True, False]
     for foreach in (False, True):
-        p = torch.nn.Parameter(torch.ones(3))
-        p.grad = torch.tensor(g)
-        Lion([p], foreach=foreach).step()
+        (p,) = parameters([np.ones(3)], torch.bfloat16 if narrow else torch.float32)
+        p.grad = torch.tensor(g, dtype=p.dtype)
+        Lion([p], foreach=foreach, compensated=compensated).step()
         assert p.isnan().tolist() == [False, True, False]
 
 

@@ -10,7 +10,10 @@ import pytest
 from test_simplify import MadeUp, needs
 
 from evolve.cli import main
+from evolve.command.explain import _origins
+from evolve.programs import load_program
 from evolve.search.log import RunLog
+from evolve.search.summary import champion_number
 from evolve.understand.explain import _carried, explain, origins
 from evolve.understand.trials import Trials
 from primitives.text import from_text, statement_text
@@ -66,6 +69,16 @@ def test_the_lines_of_a_runs_program(tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = json.loads(capsys.readouterr().out)
     jsonschema.validate(shown, json.loads(SCHEMA.read_text()))
     assert [line["text"] for line in shown["lines"]] == texts
+    assert [line["origin"] for line in shown["lines"]] == found
+    assert main(arguments) == 0
+    table = capsys.readouterr().out
+    assert "brought by" in table
+    assert all(f"{origin.split(':')[0]}: " in table for origin in found if origin)
+    with RunLog.open(run) as log:
+        champion = champion_number(log)
+    assert champion is not None
+    assert _origins(str(run), load_program(str(run))) == origins(run, champion)
+    assert _origins("sgd", zoo("sgd")) == [None] * len(zoo("sgd").statements)
     assert main(["explain", "sgd", "--tasks", "quadratic", "--workers", "0"]) == 0
     out = capsys.readouterr().out
     assert "update = g * lr" in out and "1 is all that training gains" in out

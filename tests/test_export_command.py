@@ -6,6 +6,7 @@ import importlib.util
 import pytest
 from export_checks import lint
 
+from evolve.cli import main
 from evolve.command.export import export, exported, identifier
 from evolve.errors import BadInput
 from evolve.export import catalog, replay
@@ -66,6 +67,26 @@ def test_unknown_target():
         "'pytorch' is no target; the targets are optax, torch, keras, numpy, latex, text; "
         "did you mean 'torch'?"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("lion --to pytorch", "'pytorch' is no target; the targets are optax, torch, keras, numpy"),
+        ("lion --to numpy -o there.py", "'there.py' exists; give another name, or --force"),
+        ("there.py --to numpy", "'there.py'"),
+        ("lion", "--to"),
+    ],
+)
+def test_bad_input_on_the_command_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.py").write_text("precious")
+    assert main(["export", *arguments.split()]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("evolve: ") and len(said.splitlines()) == 1 and message in said
+    assert (tmp_path / "there.py").read_text() == "precious"
+    assert main(["export", "lion", "--to", "text", "-o", "there.py", "--force"]) == 0
+    assert from_text((tmp_path / "there.py").read_text()).slots == ("m",)
 
 
 def test_no_program(tmp_path):

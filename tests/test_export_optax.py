@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ import pytest
 from export_checks import TOLERANCE, all_programs, allowance, lint
 from strategies import wide_program
 
+from discovered import lion
 from evolve.export import optax as target
 from evolve.export import replay
+from primitives.text import from_text
 from primitives.zoo import NAMES, zoo
 
 PROGRAMS = all_programs(30)
@@ -27,7 +30,16 @@ def factory(name):
 
 
 FACTORIES = {name: factory(name) for name in KINDS}
-kinds = pytest.mark.parametrize("make", FACTORIES.values(), ids=KINDS)
+
+
+def shipped_lion(learning_rate=1e-4, weight_decay=1e-3, mask=None, compensated=False):
+    """The shipped Lion, whose learning rate has no default."""
+    return lion(learning_rate, weight_decay=weight_decay, mask=mask, compensated=compensated)
+
+
+MAKES = FACTORIES | {"discovered": shipped_lion}
+MAKES |= {"compensated": partial(shipped_lion, compensated=True)}
+kinds = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
 
 
 def params(dtype=jnp.float32):
@@ -195,6 +207,16 @@ def test_none_leaves(make):
     assert jax.tree.structure(after) == jax.tree.structure(optimizer.init(params()))
 
 
+def test_sums_go_over_weights_with_gradients_only():
+    text = "def train(w, g, lr):\n    k = global_norm(w)\n    update = g * k\n    return update\n"
+    module = replay.load(target.emit(from_text(text), "normed", {}))
+    w = [jnp.full(2, x) for x in (3.0, 4.0, 100.0)]
+    optimizer = module.normed()
+    updates, _ = optimizer.update([jnp.ones(2), jnp.ones(2), None], optimizer.init(w), w)
+    assert updates[2] is None
+    close(updates[:2], [jnp.full(2, -(50.0**0.5))] * 2)
+
+
 @kinds
 def test_masked_and_chained(make):
     w = params()
@@ -215,9 +237,9 @@ MASKS = {
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-@pytest.mark.parametrize("name", ["adamw", "paper-program-8"])
+@pytest.mark.parametrize("name", ["adamw", "paper-program-8", "discovered"])
 def test_the_decay_has_a_mask(name, mask):
-    make, w = FACTORIES[name], params()
+    make, w = MAKES[name], params()
     with_mask, without = make(1.0, mask=mask), make(1.0)
     undecayed = make(1.0, weight_decay=0.0)
     got, _ = with_mask.update(gradients(w), with_mask.init(w), w)
@@ -246,7 +268,7 @@ def test_slots_may_have_a_dtype_of_their_own():
 
 def test_strict_promotion():
     with jax.numpy_dtype_promotion("strict"):
-        for make in FACTORIES.values():
+        for make in MAKES.values():
             optimizer, w = make(), params(jnp.bfloat16)
             jax.eval_shape(optimizer.update, gradients(w), optimizer.init(w), w)
 
@@ -256,11 +278,11 @@ import sys
 sys.path.insert(0, "tests")
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from test_export_optax import FACTORIES
+from test_export_optax import MAKES
 mesh = jax.make_mesh((4,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
 split = NamedSharding(mesh, PartitionSpec("x"))
 w = jnp.linspace(-1.0, 1.0, 16).reshape(8, 2)
-for make in FACTORIES.values():
+for make in MAKES.values():
     optimizer = make()
     plain, _ = optimizer.update([w * 0.1], optimizer.init([w]), [w])
     shards = [jax.device_put(w, split)]

@@ -1,5 +1,6 @@
 """The NumPy, text and LaTeX targets."""
 
+import ast
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from export_checks import all_programs, lint, random_programs
 from strategies import wide_program
 
-from evolve.export import latex, numpy, replay, text
+from evolve.export import catalog, latex, numpy, replay, text
 from primitives.abstract import analyse
 from primitives.text import from_text
 from primitives.zoo import NAMES, zoo
@@ -53,6 +54,35 @@ def test_numpy_hyperparameters_and_learning_rate():
     assert default == -np.float32(1e-4)
 
 
+@pytest.mark.parametrize("to", replay.ADAPTERS)
+@pytest.mark.parametrize("options", [{}, {"peak_lr": 0.5}])
+def test_a_schedule_is_the_learning_rate_over_the_peak(to, options, monkeypatch):
+    """The second use of `lr` is the schedule alone; the program's peak is the default."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    program = from_text(
+        "def train(w, g, lr):\n    a = lr * 0.25\n    update = g * a\n    update = update * lr\n"
+        "    return update\n"
+    )
+    module = replay.load(catalog.emit(to, program, "squared", {}))
+    weights, gradient = [np.float32([1.0, 2.0])], [np.float32([1.0, -1.0])]
+    (after,) = replay.ADAPTERS[to](module, "squared", weights, **options)(weights, gradient, 0.125)
+    moved = 0.125 * 0.125 / options.get("peak_lr", 0.25)
+    np.testing.assert_allclose(after, weights[0] - moved * gradient[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("to", ["optax", "torch", "keras", "numpy"])
+def test_exports_stand_alone(to):
+    imported = set()
+    for program in PROGRAMS.values():
+        for node in ast.walk(ast.parse(catalog.emit(to, program, "x", {}))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    assert to in imported
+    assert imported <= {"__future__", "typing", "math", "jax", "numpy", to}
+
+
 def test_numpy_keeps_float64():
     module = replay.load(numpy.emit(zoo("adamw"), "adamw", {}))
     weights = [np.array([1.0, 2.0])]
@@ -60,8 +90,10 @@ def test_numpy_keeps_float64():
     assert {updates[0].dtype, state["v"][0].dtype} == {np.dtype(np.float64)}
 
 
-def test_the_docstring_says_what_the_optimizer_is():
-    doc = replay.load(numpy.emit(zoo("lion"), "lion", {"source": "a paper"})).__doc__
+@pytest.mark.parametrize("to", ["optax", "torch", "keras", "numpy"])
+def test_the_docstring_says_what_the_optimizer_is(to):
+    source = catalog.emit(to, zoo("lion"), "lion", {"source": "a paper"})
+    doc = ast.get_docstring(ast.parse(source))
     for part in (
         "sign(update)",
         "w = w - update",

@@ -123,6 +123,17 @@ def test_sums_go_over_all_groups():
     assert not torch.allclose(first[0], together[0])
 
 
+def test_sums_go_over_weights_with_gradients_only():
+    text = "def train(w, g, lr):\n    k = global_norm(w)\n    update = g * k\n    return update\n"
+    module = replay.load(target.emit(from_text(text), "normed", {}))
+    params = [torch.nn.Parameter(torch.full((2,), x)) for x in (3.0, 4.0, 100.0)]
+    for p in params[:2]:
+        p.grad = torch.ones(2)
+    module.Normed([{"params": [p]} for p in params]).step()
+    moved = 50.0**0.5  # of 3, 3, 4, 4
+    close(params, [torch.full((2,), x) for x in (3.0 - moved, 4.0 - moved, 100.0)])
+
+
 @kinds
 def test_closure(make):
     params = weights()
@@ -147,6 +158,23 @@ def test_foreach_and_one_by_one_agree_bit_for_bit():
         results.append(run(CLASSES["adamw"](params, foreach=foreach), params, 5))
     for other in results[1:]:
         assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", ["adamw", "discovered"])
+@pytest.mark.parametrize(("foreach", "together"), [(None, [4]), (True, [4]), (False, [1] * 4)])
+def test_foreach_computes_many_tensors_together(name, foreach, together, monkeypatch):
+    make = MAKES[name]
+    module = sys.modules["discovered.torch" if name == "discovered" else make.__module__]
+    apply, sizes = module._apply, []
+
+    def counted(batch, *rest):
+        sizes.append(len(batch))
+        return apply(batch, *rest)
+
+    monkeypatch.setattr(module, "_apply", counted)
+    params = weights()
+    run(make(params, foreach=foreach), params, 1)
+    assert sizes == together
 
 
 @kinds

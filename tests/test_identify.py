@@ -16,7 +16,9 @@ from evolve.cli import main
 from evolve.understand import identify as module
 from evolve.understand.identify import identified, identify
 from evolve.understand.likeness import FAMILIES
+from evolve.understand.signs import SignRule, best_one_beta
 from evolve.understand.simplify import prove
+from primitives.algebra.reading import G
 from primitives.zoo import zoo
 
 SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "identify.json"
@@ -40,7 +42,9 @@ def test_the_raw_winner_is_lion_with_extras(name: str) -> None:
 
 
 def test_the_papers_other_programs() -> None:
-    assert identified(zoo("paper-program-1")).parameters == pytest.approx(
+    one = identified(zoo("paper-program-1"))
+    assert (one.family, one.exact, one.extra) == ("lion", True, [])
+    assert one.parameters == pytest.approx(
         {"beta1": 0.9, "beta2": 0.99, "learning_rate": 1e-4, "weight_decay": 0.1}
     )
     six, seven = identified(zoo("paper-program-6")), identified(zoo("paper-program-7"))
@@ -59,6 +63,8 @@ def lion(first: str, second: str, *more: str) -> list[str]:
         (lion("interp(g, m, 0.9)", "interp(g, m, 0.99)", "update = sign(update)"), "lion"),
         (lion("interp(m, g, 0.2)", "interp(m, g, 0.01)", "update = sign(update)"), "lion"),
         (lion("interp(g, m, 0.9)", "interp(g, m, 0.9)", "update = sign(update)"), "signum"),
+        # Two betas whose signs are those of one beta, but for fewer than the stated share.
+        (lion("interp(g, m, 0.9)", "interp(g, m, 0.90001)", "update = sign(update)"), "signum"),
         (lion("interp(g, m, 1.1)", "interp(g, m, 0.99)", "update = sign(update)"), None),
         (lion("interp(g, m, 0.9)", "interp(g, m, 1.01)", "update = sign(update)"), None),
         (lion("interp(g, m, 0.9)", "interp(g, m, -0.9)", "update = sign(update)"), None),
@@ -107,6 +113,15 @@ def test_nesterov_sign_has_beta1_equal_to_beta2_squared() -> None:
         program("m", "m = m * 0.9", "m = m + g", "x = m * 0.9", "x = x + g", "update = sign(x)")
     )
     assert found.parameters["beta1"] == pytest.approx(found.parameters["beta2"] ** 2, rel=1e-5)
+
+
+def test_the_share_of_differing_signs_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lion's signs differ from the best one-beta rule's on more than the stated share."""
+    share = best_one_beta(SignRule(G, 0.9, 0.99))[1]
+    assert module.DIFFERING < share < 0.5
+    assert identified(zoo("lion")).family == "lion"
+    monkeypatch.setattr(module, "DIFFERING", 1.01 * share)
+    assert identified(zoo("lion")).family == "signum"
 
 
 def test_two_slots_where_one_is_enough() -> None:

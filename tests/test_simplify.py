@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,16 +21,19 @@ from strategies import examples, programs
 from test_algebra import program, replay
 
 from evolve.cli import main
+from evolve.command import simplify as command
 from evolve.search.pool import Finished
-from evolve.understand import evidence
+from evolve.understand import chain as chain_module
+from evolve.understand import evidence, stream
 from evolve.understand.ablation import Ablation, removals, round_constants
-from evolve.understand.algebraic import found_by_child
+from evolve.understand.algebraic import Found, found_by_child
 from evolve.understand.chain import exact_steps, proven_steps
+from evolve.understand.identify import identified
 from evolve.understand.simplify import prove, simplify
 from evolve.understand.trials import Interval, Trials
 from primitives.abstract import analyse, live_program
 from primitives.program import Program
-from primitives.text import from_text
+from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
 SCHEMAS = Path(__file__).parent.parent / "evolve" / "schemas"
@@ -40,10 +46,12 @@ class MadeUp:
         self.tasks: dict[str, Any] = {"a": {"untrained": [2.0]}}
         self._loss, self._noise = loss, noise
         self._done: list[Finished] = []
+        self.trained: list[Program] = []
 
     def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
         (seed,) = request["seeds"]
         of = from_text(request["program"])
+        self.trained.append(of)
         luck = Random(f"{seed}").gauss(0, 0.05) + Random(f"{seed}{of}").gauss(0, self._noise)
         value = self._loss(of) + luck
         answer = {"outcome": "finished", "losses": {"a": [[value, value]]}, "steps": 1}
@@ -62,6 +70,26 @@ def needs(**worth: float) -> Callable[[Program], float]:
         return 1.0 + sum(value for name, value in worth.items() if name not in present)
 
     return loss
+
+
+def lions(decay: float) -> Callable[[Program], float]:
+    """A loss that is higher without signs, memory, two averages, or the decay."""
+
+    def loss(of: Program) -> float:
+        analysis = analyse(of)
+        functions = [analysis.nodes[n].function for n in analysis.live_nodes()]
+        averages = 0.2 * max(0, 2 - functions.count("interp"))
+        return needs(sign=0.3, memory=0.3)(of) + averages + decay * ("w" not in functions)
+
+    return loss
+
+
+def sized(of: Program) -> float:
+    """A loss for which the size of the update matters, besides signs and memory."""
+    with np.errstate(all="ignore"):
+        size = float(np.sqrt(np.mean(replay(of) ** 2)))
+    away = abs(np.log10(size / 1e-3)) if 0 < size < np.inf else 9.0
+    return needs(sign=0.3, memory=0.3)(of) + 0.3 * min(away, 4.0) ** 2
 
 
 def ablated(of: Program, loss: Callable[[Program], float]) -> Any:
@@ -96,6 +124,109 @@ def test_noise_that_hides_a_loss_keeps_the_statement() -> None:
     trials = Trials(MadeUp(needs(sign=0.3, clip=0.004), noise=0.05))  # type: ignore[arg-type]
     step, kept = Ablation(trials).removal(live_program(zoo("paper-program-8")))
     assert kept and (step is None or "clip" not in step.how)
+
+
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [("paper-program-8", 0.0), ("paper-program-8", 0.1), ("paper-program-4", 0.0)],
+)
+def test_the_papers_winners_arrive_at_lion(name: str, decay: float) -> None:
+    """Clip and arcsin go, as they are worth nothing; the decay stays or goes as measured."""
+    simplified = ablated(zoo(name), lions(decay)).simplified
+    functions = [s.function for s in simplified.statements]
+    assert (functions.count("interp"), functions.count("sign")) == (2, 1)
+    assert {"interp", "sign"} <= set(functions) <= {"interp", "sign", "multiply", "add"}
+    assert len(analyse(simplified).slots) == len(simplified.slots) == 1
+    found = identified(simplified)
+    assert (found.family, found.exact) == ("lion", True)
+    assert ("weight_decay" in found.parameters) == bool(decay)
+
+
+@pytest.mark.parametrize("worth", [0.0, 0.1])
+@pytest.mark.parametrize(("name", "function"), [("5", "sin"), ("6", "minimum")])
+def test_only_ablation_removes_what_is_live_across_steps(
+    name: str, function: str, worth: float
+) -> None:
+    proven = prove(zoo(f"paper-program-{name}")).simplified
+
+    def caps(of: Program) -> bool:
+        """Whether a slot ends with the function."""
+        analysis = analyse(of)
+        return any(analysis.nodes[end].function == function for _, end in analysis.slots)
+
+    assert caps(proven)
+
+    def loss(of: Program) -> float:
+        return needs(memory=0.3)(of) + worth * (not caps(of))
+
+    chain = simplify(proven, Ablation(Trials(MadeUp(loss))))  # type: ignore[arg-type]
+    assert caps(chain.simplified) == bool(worth)
+    gone = [step for step in chain.steps if caps(step.before) and not caps(step.after)]
+    assert [step.kind for step in gone] == ["ablation"] * (not worth)
+
+
+@pytest.mark.parametrize(("margin", "stays"), [(0.005, False), (0.0005, True)])
+def test_a_loss_within_the_margin_may_be_lost(margin: float, stays: bool) -> None:
+    of = program(
+        "m",
+        "g = clip(g, 1.0)",
+        "m = interp(g, m, 0.9)",
+        "update = sign(m)",
+    )
+    loss = needs(sign=0.3, memory=0.3, clip=0.002)
+    trials = Trials(MadeUp(loss, noise=0.0005))  # type: ignore[arg-type]
+    step, kept = Ablation(trials, margin).removal(of)
+    assert (step is None) == stays
+    assert any("clip" in entry["statement"] for entry in kept) == stays
+    if step is not None:
+        assert "clip removed" in step.how and step.evidence["margin"] == margin
+
+
+@pytest.mark.parametrize("rescaled", [True, False])
+def test_each_variant_first_gets_its_best_scale(
+    rescaled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without exp the update is too small: only at another scale is nothing lost."""
+    of = program(
+        "m",
+        "update = interp(g, m, 0.9)",
+        "m = interp(g, m, 0.99)",
+        "update = sign(update)",
+        "s = exp(lr)",
+        "update = update * s",
+        "update = update * 0.000607",
+    )
+    trials = Trials(MadeUp(sized))  # type: ignore[arg-type]
+    if not rescaled:
+        monkeypatch.setattr(
+            trials,
+            "at_best_scale",
+            lambda programs: list(zip(programs, trials.choose(programs), strict=True)),
+        )
+    step, _ = Ablation(trials).removal(of)
+    functions = [s.function for s in step.after.statements] if step else ["exp"]
+    assert ("exp" in functions) == (not rescaled)
+
+
+def test_the_best_scale_is_found() -> None:
+    trials = Trials(MadeUp(sized, noise=0.0))  # type: ignore[arg-type]
+    much = program("m", "m = interp(g, m, 0.9)", "update = sign(m)", "update = update * 0.3")
+    ((best, level),) = trials.at_best_scale([much])
+    assert np.sqrt(np.mean(replay(best) ** 2)) == pytest.approx(1e-3, rel=0.2)
+    assert level < trials.choose([much])[0]
+
+
+@pytest.mark.parametrize(("steepness", "expected"), [(0.0, 0.99), (5.0, 0.988)])
+def test_constants_are_rounded_as_far_as_nothing_is_lost(steepness: float, expected: float) -> None:
+    of = program("m", "m = interp(g, m, 0.987654)", "update = sign(m)", "update = update * lr")
+
+    def loss(changed: Program) -> float:
+        (decay,) = (a for s in changed.statements for a in s.arguments if isinstance(a, float))
+        return 1.0 + steepness * abs(decay - 0.987654)
+
+    step = Ablation(Trials(MadeUp(loss, noise=0.0005))).rounding(of)  # type: ignore[arg-type]
+    assert step is not None and step.evidence["loss_of_quality"]["high"] <= step.evidence["margin"]
+    assert step.after.statements[0].arguments[2] == pytest.approx(expected, rel=1e-6)
 
 
 def test_removals_are_shorter_valid_and_learn() -> None:
@@ -171,6 +302,80 @@ def test_nothing_proven_of_adamw() -> None:
     assert list(proven_steps(zoo("adamw"))) == []
 
 
+@pytest.mark.parametrize(
+    ("slots", "statements", "expected"),
+    [
+        ("", ["a = sin(w)", "update = g * lr"], ["multiply"]),
+        # A slot that only itself reads, over the step, and one that is read by nothing.
+        ("m v", ["m = m + g", "v = sin(v)", "update = interp(g, m, 0.9)"], ["add", "interp"]),
+        ("m", ["update = g * lr", "m = m + g"], ["multiply"]),
+        ("", ["a = sin(g)", "b = sin(g)", "update = a * b"], ["sin", "multiply"]),
+        ("", ["a = 0.1 + 0.2", "a = a * 3.0", "update = g * a"], ["multiply"]),
+    ],
+)
+def test_what_the_exact_stage_leaves(
+    slots: str, statements: list[str], expected: list[str]
+) -> None:
+    of = program(slots, *statements)
+    chain = list(exact_steps(of))
+    assert chain and {step.kind for step in chain} == {"exact"}
+    assert all(step.evidence["holds"] for step in chain)
+    lean = chain[-1].after
+    assert sorted(s.function for s in lean.statements) == sorted(expected)
+    assert len(lean.slots) == len(analyse(lean).slots)
+    if "0.1" in statements[0]:
+        folded = np.float32(np.float32(0.1) + np.float32(0.2)) * np.float32(3.0)
+        assert np.float32(lean.statements[0].arguments[1]) == folded
+
+
+def test_a_step_that_the_stream_refutes_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = program("m", "m = interp(g, m, 0.9)", "update = m * lr")
+    shorter = program("", "update = g * lr")
+    for kind in ("algebraic", "limit"):
+        found = Found(kind, "a mistake", (), shorter, (program("", "update = g * 1.0"),))
+        monkeypatch.setattr(chain_module, "found_by_child", lambda *_, found=found: [found])
+        assert list(proven_steps(of)) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "side"),
+    [
+        ("update = abs(g)", "update = g * 1.0"),
+        ("update = maximum(g, 0.0)", "update = g * 1.0"),
+        ("update = minimum(g, 0.0)", "update = g * 1.0"),
+        ("update = clip(g, 1.0)", "update = g * 1.0"),
+    ],
+)
+def test_the_stream_meets_both_sides_of_a_jump(statement: str, side: str) -> None:
+    """Programs that differ on one side only are told from each other."""
+    assert not evidence.exact(program("", statement), program("", side))["holds"]
+    assert not evidence.algebraic(program("", statement), program("", side))["holds"]
+
+
+def test_every_sign_of_the_stream_is_met_in_both_directions() -> None:
+    for statement in ("update = sign(g)", "update = sign(m)"):
+        of = program("m", "m = interp(g, m, 0.9)", statement)
+        signs = stream.updates(of, stream.recorded())
+        moving = np.any(signs != 0, axis=0)
+        assert np.all(np.any(signs == 1, axis=0) == moving)
+        assert np.all(np.any(signs == -1, axis=0) == moving)
+    norms = [np.sqrt(sum(float((x**2).sum()) for x in g)) for g in stream.recorded().gradients]
+    assert min(norms) < 1 / 24 and max(norms) > 1  # clip to the schedule
+
+
+def test_a_limit_that_excludes_too_much_is_no_limit() -> None:
+    """Where the magnitudes are near eps on most elements, what is left shows nothing."""
+    small = program("", "g = g * 1e-4", "a = abs(g)", "update = g / a")
+    divisor = program("", "update = g * 1e-4")
+    shown = evidence.limit(small, program("", "update = sign(g)"), [divisor])
+    assert shown["beside_jumps"] == 0 and shown["difference"] <= 0.01 and shown["elements"] > 0
+    assert shown["excluded"] > shown["largest_excluded"] and not shown["holds"]
+    large = program("", "g = g * 1e6", "a = abs(g)", "update = g / a")
+    divisor = program("", "update = g * 1e6")
+    shown = evidence.limit(large, program("", "update = sign(g)"), [divisor])
+    assert shown["holds"] and shown["excluded"] == 0 and 0 < shown["bound"] < 1e-3
+
+
 # -- the command ---------------------------------------------------------------------
 
 
@@ -185,8 +390,43 @@ def test_the_chain_as_text(capsys: pytest.CaptureFixture) -> None:
     assert main(["simplify", "paper-program-4", "--proven"]) == 0
     out = capsys.readouterr().out
     assert "limit: x / (|x| + eps) becomes sign(x)" in out
+    assert re.search(r"error at most \S+e-\d+ where .*; \d+\.\d% excluded \(at most 5%\)", out)
+    assert "evidence: updates equal bit for bit" in out and "evidence: updates differ by at" in out
     assert "assuming all values are real numbers" in out
     assert np.char.count(out, "def train") >= 4
+
+
+def test_a_chain_with_ablations_is_printed_with_its_evidence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    made_up = MadeUp(lions(0.0))
+    monkeypatch.setattr(command, "trials_pool", lambda *_: nullcontext(made_up))
+    evolved: list[int] = []
+    monkeypatch.setattr(Ablation, "evolved", lambda self, of, count: evolved.append(count))
+    assert main(["simplify", "lion", "--continue", "16evals", "--json"]) == 0
+    chain = json.loads(capsys.readouterr().out)
+    jsonschema.validate(chain, json.loads((SCHEMAS / "simplify.json").read_text()))
+    assert chain["control"]["loss_of_quality"]["low"] > 0 and chain["kept"]
+    assert {step["kind"] for step in chain["steps"]} == {"ablation"}
+    assert evolved == [16]
+    assert main(["simplify", "lion"]) == 0
+    out = capsys.readouterr().out
+    assert evolved == [16]
+    assert re.search(r"ablation: add removed .*\n  evidence: loss of quality .* 95 % interval", out)
+    assert "positive control: the memory removed is found worse" in out
+    assert re.search(r"kept, because a loss above 0.005 was not ruled out(.|\n)*sign removed", out)
+
+
+def test_trainings_decide(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """On a small task; with few trainings, so that only what is plain is found."""
+    monkeypatch.setattr("evolve.understand.ablation.TUNING", 8)
+    monkeypatch.setattr(command, "Ablation", partial(Ablation, pairs=4))
+    options = ["--tasks", "quadratic", "--workers", "0", "--continue", "8evals", "--json"]
+    assert main(["simplify", "signum", *options]) == 0
+    chain = json.loads(capsys.readouterr().out)
+    jsonschema.validate(chain, json.loads((SCHEMAS / "simplify.json").read_text()))
+    assert chain["tasks"] == ["quadratic"]
+    assert any(step["kind"] == "ablation" for step in chain["steps"]) or chain["kept"]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +449,34 @@ def test_evolution_goes_on_where_single_removals_end() -> None:
     plain = ablated(zoo("paper-program-4"), loss)
     assert len(chain.simplified.statements) <= len(plain.simplified.statements)
     assert {"sign", "clip"} <= {s.function for s in chain.simplified.statements}
+
+
+def test_evolution_finds_what_no_single_removal_does_and_inserts_nothing() -> None:
+    """Either of sin and sinh alone is worse than both, or than neither."""
+    of = program(
+        "m",
+        "a = sin(g)",
+        "b = sinh(a)",
+        "update = interp(b, m, 0.9)",
+        "m = interp(g, m, 0.99)",
+        "update = sign(update)",
+    )
+
+    def loss(changed: Program) -> float:
+        analysis = analyse(changed)
+        functions = {analysis.nodes[n].function for n in analysis.live_nodes()}
+        return lions(0.0)(changed) + 0.1 * (("sin" in functions) != ("sinh" in functions))
+
+    pool = MadeUp(loss)
+    ablation = Ablation(Trials(pool))  # type: ignore[arg-type]
+    assert ablation.removal(of)[0] is None
+    pool.trained.clear()
+    step = ablation.evolved(of, 200)
+    assert step is not None and step.kind == "ablation"
+    assert not {"sin", "sinh"} & {s.function for s in step.after.statements}
+    assert step.evidence["loss_of_quality"]["high"] <= step.evidence["margin"]
+    assert len({to_text(p) for p in pool.trained}) > 50
+    assert all(len(p.statements) <= len(of.statements) for p in pool.trained)
 
 
 @settings(deadline=None, max_examples=examples(6, 200))

@@ -47,7 +47,9 @@ def identities(what: Expressions) -> Iterator[Rewrite]:
     yield from rescaled_slots(what)
 
 
+_INVERSE: dict[type, type] = {sympy.cosh: sympy.acosh, sympy.tanh: sympy.atanh}
 _FORMS: tuple[tuple[str, Callable[[sympy.Expr], sympy.Expr]], ...] = (
+    ("inverse functions undone", lambda e: _undone(e)),
     ("signs taken of the simplest argument", lambda e: plain_signs(e)),
     ("the schedule's factor taken out", lambda e: _out_of_sum(e)),
     ("nested sums and products multiplied out", sympy.expand),
@@ -67,6 +69,14 @@ def _other_forms(what: Expressions) -> Iterator[Rewrite]:
                 yield Rewrite(f"{name}: {how}", assumptions, _with(what, name, new))
     everywhere = {name: plain_signs(sympy.expand(e)) for name, e in what.outputs().items()}
     yield Rewrite("all multiplied out", (REAL, POSITIVE_RATE), _of(everywhere))
+
+
+def _undone(e: sympy.Expr) -> sympy.Expr:
+    """cosh of arccosh, tanh of arctanh: sympy does not see them, as ours are subclasses."""
+    return e.replace(
+        lambda x: x.func in _INVERSE and isinstance(x.args[0], _INVERSE[x.func]),
+        lambda x: x.args[0].args[0],
+    )
 
 
 def _with_symbols(form: Callable[[sympy.Expr], sympy.Expr], e: sympy.Expr) -> sympy.Expr:
