@@ -51,6 +51,12 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         help="names from 'evolve tasks', or package.module:object (default: text_transformer)",
     )
     p.add_argument(
+        "--objective",
+        metavar="OBJECTIVE",
+        help="equal-memory (a program with less state trains a larger model) or loss "
+        "(default: equal-memory)",
+    )
+    p.add_argument(
         "--start",
         metavar="PROGRAM",
         help="the start program: an optimizer's name, RUN#ID, a run folder or a file "

@@ -82,6 +82,15 @@ class Analysis:
         """The number of live statements."""
         return sum(self.live)
 
+    @property
+    def structure(self) -> str:
+        """32 hexadecimal digits; equal for copies of a program with other constants."""
+        rest = [
+            (node.function, () if node.function == CONSTANT else node.arguments)
+            for node in (self.nodes[index] for index in self.live_nodes())
+        ]
+        return blake2b(repr((rest, self.update, self.slots)).encode(), digest_size=16).hexdigest()
+
     def live_nodes(self) -> list[int]:
         """The nodes that the update and the live slots depend on, ascending."""
         return sorted(_reachable(self.nodes, [self.update, *(node for _, node in self.slots)]))

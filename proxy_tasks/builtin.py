@@ -6,7 +6,7 @@ Weights and floating-point operations are closed formulas, so that listing tasks
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from proxy_tasks import data
 from proxy_tasks.task import Splits, Task
@@ -152,6 +152,10 @@ class Quadratic(Task):
 
     def weights(self) -> int:
         return self.outputs * (self.width + 1)
+
+    def holding(self, weights: float) -> Self:
+        """The task itself: how many inputs there are is part of the problem."""
+        return self
 
     def flops(self) -> float:
         products = self.outputs * self.width

@@ -46,8 +46,9 @@ _BUILT_IN: tuple[Task, ...] = (
 CATALOG: dict[str, Task] = {task.name: task for task in _BUILT_IN}
 """Every registered task by name. A task added here is tested by tests/test_tasks.py."""
 
-METHODS = ("splits", "init", "loss", "weights", "flops", "at", "learning_rate", "fingerprint")
-MEMBERS = ("name", "width", "batch", "steps", "schedule", "summary", "rung", *METHODS)
+METHODS = ("splits", "init", "loss", "weights", "flops", "at", "holding", "learning_rate")
+FIELDS = ("name", "width", "batch", "steps", "schedule", "summary", "rung")
+MEMBERS = (*FIELDS, *METHODS, "fingerprint")
 
 
 def resolve(name: str) -> Task:

@@ -24,33 +24,40 @@ class Evaluator:
     """Trains programs; keeps every task compiled that it has met."""
 
     def __init__(self) -> None:
-        self._trainers: dict[tuple[str, int], Trainer] = {}
-        self._untrained: dict[tuple[str, int, int, str], float] = {}
+        self._sizes: dict[tuple[str, int, float], Any] = {}
+        self._trainers: dict[tuple[str, int, int], Trainer] = {}
+        self._untrained: dict[tuple[Trainer, int, str], float] = {}
 
-    def trainer(self, name: str, rung: int) -> Trainer:
-        """The trainer of a task at a rung.
+    def trainer(self, name: str, rung: int, share: float = 1.0) -> Trainer:
+        """The trainer of a task at a rung, with so many times the weights.
 
         Raises:
             TaskError: if the task cannot be used.
         """
-        key = (name, rung)
-        if key not in self._trainers:
+        size = (name, rung, share)
+        if size not in self._sizes:
             task = resolve(name)
-            self._trainers[key] = Trainer(task.at(rung) if rung > 1 else task)
+            task = task.at(rung) if rung > 1 else task
+            self._sizes[size] = task if share == 1 else task.holding(share * task.weights())
+        task = self._sizes[size]
+        key = (name, rung, task.width)
+        if key not in self._trainers:
+            self._trainers[key] = Trainer(task)
         return self._trainers[key]
 
     def prepare(self, request: dict[str, Any]) -> Answer:
         """Compile every task and describe it.
 
-        `request`: `program`, `tasks`, `rung`, `seeds`. The answer has `tasks`: for
-        each name its `weights`, `steps`, `flops`, `fingerprint` and `untrained`,
-        the validation loss before training for each seed; or `error`, a sentence.
+        `request`: `program`, `tasks`, `rung`, `seeds`, and maybe `shares` of weights.
+        The answer has `tasks`: for each name its `weights`, `steps`, `flops`,
+        `fingerprint`, `untrained`, the validation loss before training for each
+        seed, and `widths`, one for each share; or `error`, a sentence.
         """
         code = machine.assemble(analyse(from_text(request["program"])))
         tasks = {}
         for name in request["tasks"]:
             try:
-                tasks[name] = self._describe(name, request["rung"], request["seeds"], code)
+                tasks[name] = self._describe(name, request, code)
             except TaskError as error:
                 return {"error": str(error)}
             except (Exception, SystemExit) as error:  # a user's task may raise anything
@@ -58,36 +65,37 @@ class Evaluator:
                 return {"error": f"the task '{name}' raised {kind}: {_gist(error)}"}
         return {"tasks": tasks}
 
-    def _describe(self, name: str, rung: int, seeds: list[int], code: machine.Code) -> Answer:
-        trainer = self.trainer(name, rung)
-        untrained = [self._untrained_loss(name, rung, seed, "validation", code) for seed in seeds]
+    def _describe(self, name: str, request: dict[str, Any], code: machine.Code) -> Answer:
+        trainer = self.trainer(name, request["rung"])
+        untrained = [self._untrained_loss(trainer, s, "validation", code) for s in request["seeds"]]
         if not np.all(np.isfinite(untrained)):
             raise TaskError(
                 f"the task '{name}' has the loss {untrained[0]} before training; "
                 "its loss must be a finite number"
             )
+        sizes = [self.trainer(name, request["rung"], x) for x in request.get("shares", [])]
         return {
             "weights": sum(trainer.layout.counts),
             "steps": trainer.task.steps,
             "flops": trainer.task.flops(),
             "fingerprint": trainer.task.fingerprint(),
             "untrained": untrained,
+            "widths": [size.task.width for size in sizes],
         }
 
-    def _untrained_loss(
-        self, name: str, rung: int, seed: int, split: str, code: machine.Code
-    ) -> float:
-        key = (name, rung, seed, split)
+    def _untrained_loss(self, trainer: Trainer, seed: int, split: str, code: machine.Code) -> float:
+        key = (trainer, seed, split)
         if key not in self._untrained:
-            self._untrained[key] = self.trainer(name, rung).untrained(code, seed, split)
+            self._untrained[key] = trainer.untrained(code, seed, split)
         return self._untrained[key]
 
     def evaluate(self, request: dict[str, Any]) -> Answer:
         """Train a program on every task and seed until one of them stops it.
 
-        `request`: `program` (text), `tasks`, `rung`, `seeds`, `split`, and
+        `request`: `program` (text), `tasks`, `rung`, `seeds`, `split`, and maybe
+        `share`: how many times the task's weights the model may have, and
         `hurdles`: for each task the highest loss at each mark with which the
-        first seed goes on, or nothing. The answer has `outcome` (a status of
+        first seed goes on. The answer has `outcome` (a status of
         training), `losses` (for each task, for each seed, the loss at each mark
         reached) and `steps` (training steps run).
         """
@@ -108,11 +116,11 @@ class Evaluator:
     def _train(
         self, request: dict[str, Any], name: str, seed: int, first: bool, code: machine.Code
     ) -> Any:
-        trainer = self.trainer(name, request["rung"])
+        trainer = self.trainer(name, request["rung"], request.get("share", 1.0))
         hurdles = request.get("hurdles") or {}
         limits = hurdles.get(name, [np.inf, np.inf]) if first else [np.inf, np.inf]
         split = request["split"]
-        untrained = self._untrained_loss(name, request["rung"], seed, split, code)
+        untrained = self._untrained_loss(trainer, seed, split, code)
         return trainer.train(
             code,
             seed,

@@ -134,6 +134,25 @@ class Task:
         width = self._width_for(scale * self.weights())
         return replace(self, width=width, batch=round(scale * self.batch), rung=rung)
 
+    def holding(self, weights: float) -> Self:
+        """This task with the largest width, from 2, that has no more than so many weights.
+
+        The task itself where `weights()` does not grow with `width`.
+        """
+
+        def fits(width: int) -> bool:
+            return replace(self, width=width).weights() <= weights
+
+        low, high = 1, 2
+        while high <= MAX_WIDTH and fits(high):
+            low, high = high, 2 * high
+        if high > MAX_WIDTH:
+            return self
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return replace(self, width=max(low, 2))
+
     def _width_for(self, weights: float) -> int:
         """The width whose number of weights is nearest to `weights`, by doubling and bisection."""
         low, high = self.width, 2 * self.width

@@ -60,7 +60,7 @@ class _Progress(NamedTuple):
     status: Array
 
 
-@dataclass
+@dataclass(eq=False)
 class Trainer:
     """Trains one task at one size; compiles on the first use."""
 

@@ -29,16 +29,19 @@ SMALL = Config(
     look_ahead=4,
     finalists=2,
     judge_seeds=2,
+    objective="loss",
+    replicates=(2,),
+    constants_share=0.0,
 )
 
 
 def config(**changes: Any) -> Config:
-    """A small configuration."""
+    """A small configuration, of plain regularized evolution."""
     return replace(SMALL, **changes)
 
 
 def untrained(config: Config) -> dict[str, list[float]]:
-    return {task: [UNTRAINED] * config.replicates for task in config.tasks}
+    return {task: [UNTRAINED] * config.replicates[-1] for task in config.tasks}
 
 
 def answer(request: dict[str, Any], salt: int = 0) -> dict[str, Any]:
@@ -75,12 +78,12 @@ def answer(request: dict[str, Any], salt: int = 0) -> dict[str, Any]:
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def request(config: Config, record: Record) -> dict[str, Any]:
+def request(evolution: Evolution, record: Record) -> dict[str, Any]:
     """What the driver would ask of a pool."""
     return {
         "program": record.program,
-        "tasks": list(config.tasks),
-        "seeds": list(range(config.replicates)),
+        "tasks": list(evolution.config.tasks),
+        "seeds": evolution.seeds(record),
         "split": "validation",
         "hurdles": record.hurdles,
     }
@@ -104,7 +107,7 @@ class Fold:
         if not self.evolution.pending:
             return False
         head = self.evolution.pending[0]
-        asked = request(self.evolution.config, head)
+        asked = request(self.evolution, head)
         given = self.answer(asked) if head.source is None else None
         self.rows[head.number] = self.evolution.commit(given)
         return True

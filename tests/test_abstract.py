@@ -28,6 +28,7 @@ from strategies import (
     tree,
 )
 
+from evolve.search.mutation import mutate_constants
 from primitives import machine, reference
 from primitives.abstract import analyse, live_program
 from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, TREE
@@ -408,3 +409,25 @@ def test_constants_fold_in_float32():
     assert folded("clip(3.0, 1.0)") == 1
     assert folded("norm(-3.0)") == 3
     assert np.signbit(folded("negative(0.0)"))
+
+
+# Structure ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_structure_of_a_program_has_no_constants(name):
+    of, rng = zoo(name), Random(name)
+    constants = [a for s in of.statements for a in s.arguments if not isinstance(a, str)]
+    if constants and len(set(constants)) == len(constants):  # equal ones are one node
+        tuned = mutate_constants(of, rng).analysis
+        assert tuned.structure == analyse(of).structure
+        assert tuned.functional_hash != analyse(of).functional_hash
+    dead = Statement("unheard_of", "cosh", ("g",))
+    for place in range(len(of.statements)):
+        statements = [*of.statements[:place], dead, *of.statements[place:]]
+        assert analyse(of.with_statements(statements)).structure == analyse(of).structure
+
+
+def test_other_programs_have_other_structures():
+    structures = [analyse(zoo(name)).structure for name in ("adamw", "lion", "signum", "sgd")]
+    assert len(set(structures)) == 4

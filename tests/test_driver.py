@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -193,7 +194,7 @@ def test_sessions_tell_seconds_and_workers(fresh: Make) -> None:
 
 
 def test_requests_carry_what_was_stored(fresh: Make) -> None:
-    folder, settings = fresh(), config(time_limit=7.0, tasks=("a", "b"), replicates=3)
+    folder, settings = fresh(), config(time_limit=7.0, tasks=("a", "b"), replicates=(3,))
     create(folder, settings)
     pool = FakePool(settings)
     go_on(folder, pool, Budget(EVALUATIONS, 40))
@@ -241,8 +242,8 @@ def test_the_scale_is_that_of_the_first_session(fresh: Make) -> None:
     folder, settings = fresh(), config()
     search(folder, settings, Budget(EVALUATIONS, 5))
     pool = FakePool(settings)
-    pool.tasks["a"]["untrained"] = [2.0000001] * settings.replicates
-    assert go_on(folder, pool).untrained == {"a": [2.0] * settings.replicates}
+    pool.tasks["a"]["untrained"] = [2.0000001] * settings.replicates[-1]
+    assert go_on(folder, pool).untrained == {"a": [2.0] * settings.replicates[-1]}
 
 
 def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: Make) -> None:
@@ -254,15 +255,18 @@ def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: M
     final = [entry for entry in judged if entry[1]["split"] == "validation"]
     heldout = [entry for entry in judged if entry[1]["split"] == "heldout"]
     with RunLog.open(folder) as log:
-        fittest = [
-            number
-            for (number,) in log.select(
-                "SELECT number FROM programs WHERE round > 0 AND source IS NULL "
-                "AND outcome = 'finished' AND fitness > 0 ORDER BY fitness DESC, number LIMIT 3"
-            )
+        better = [
+            row
+            for row in log.records("round > 0 AND source IS NULL AND outcome = 'finished'")
+            if row.fitness is not None and row.fitness > 0
         ]
+        fittest: dict[int, dict[str, int]] = {}
+        for row in sorted(better, key=lambda row: (-(row.fitness or 0), row.number)):
+            fittest.setdefault(row.slots, {}).setdefault(row.structure, row.number)
+        most = ceil(3 / len(fittest))
+        chosen = [n for of_slots in fittest.values() for n in [*of_slots.values()][:most]]
         champion = log.events("finished")[0][2]["champion"]
-    assert [key for key, _, _ in final] == [driver.evolution.baseline, *fittest]
+    assert [key for key, _, _ in final] == [driver.evolution.baseline, *chosen]
     assert [key for key, _, _ in heldout] == [driver.evolution.baseline, champion]
     assert all(limit > settings.time_limit for _, _, limit in judged)
     used = [set(entry[1]["seeds"]) for entry in (pool.submitted[0], final[0], heldout[0])]

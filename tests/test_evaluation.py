@@ -9,6 +9,7 @@ import pytest
 
 from primitives.text import to_text
 from primitives.zoo import zoo
+from proxy_tasks.catalog import CATALOG
 from proxy_tasks.evaluation import Evaluator, answer
 from proxy_tasks.status import DIVERGED, FAILED, FINISHED, NOT_FINITE, OUT_OF_MEMORY, STOPPED
 
@@ -73,6 +74,23 @@ def test_every_task_and_seed_is_trained(evaluator: Evaluator) -> None:
         assert all(first > last for first, last in seeds)
     assert given["losses"][TROUBLE] == given["losses"]["tasks_that_fail:fine"]
     assert json.loads(json.dumps(given)) == given
+
+
+def test_a_share_of_memory_is_a_width(evaluator: Evaluator) -> None:
+    shares = [2.0, 1.0, 0.5]
+    name = "digits_mlp"
+    request = {**PREPARE, "tasks": [name], "seeds": [0], "shares": shares}
+    described = answer(evaluator, request)["tasks"][name]
+    base = CATALOG[name]
+    assert described["widths"] == [base.holding(x * base.weights()).width for x in shares]
+    assert described["widths"][1] == base.width and described["weights"] == base.weights()
+    trained = {
+        share: answer(evaluator, evaluate(DESCENT, tasks=[name], share=share, seeds=[0]))
+        for share in shares
+    }
+    losses = [given["losses"][name][0][-1] for given in trained.values()]
+    assert len(set(losses)) == 3
+    assert trained[1.0] == answer(evaluator, evaluate(DESCENT, tasks=[name], seeds=[0]))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from fakes import UNTRAINED, Fold, config, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolve.search.config import OBJECTIVES
 from evolve.search.mutation import child_rng
 from primitives.abstract import analyse
 from primitives.text import from_text
@@ -19,18 +20,21 @@ EVALUATIONS = 60
 
 
 def test_a_child_comes_from_the_fitter_of_two_random_members() -> None:
-    fold, settled = Fold(config(patience=1000)), 0
+    fold, settled, shorter = Fold(config(patience=1000)), 0, 0
     for before, record in states(fold):
         if record is None or record.round == 0 or record.round != before.round:
             continue
-        rng = child_rng(before.config.seed, record.number)
-        one, other = (before.members[rng.randrange(len(before.members))] for _ in range(2))
+        rng, members = child_rng(before.config.seed, record.number), before.population.members()
+        one, other = (members[rng.randrange(len(members))] for _ in range(2))
         fitness = {n: before.fitness(n) for n in (one, other)}
         worst = float("-inf")
         ranks = {n: worst if value is None else value for n, value in fitness.items()}
-        assert record.parent == (other if ranks[other] > ranks[one] else one)
+        length = {n: len(before.program(n).statements) for n in (one, other)}
+        better = (ranks[other], -length[other]) > (ranks[one], -length[one])
+        assert record.parent == (other if better else one)
         settled += ranks[other] != ranks[one]
-    assert settled > 20
+        shorter += ranks[other] == ranks[one] and length[other] != length[one]
+    assert settled > 20 and shorter
 
 
 def test_a_larger_tournament_presses_harder() -> None:
@@ -48,12 +52,13 @@ def test_members_are_the_last_committed_of_the_round() -> None:
         if not before.results:
             continue
         size = (before.config.tuning_population, before.config.population)[before.round > 0]
-        assert len(before.members) == size
+        members = before.population.members()
+        assert len(members) == size
         rows = fold.rows[: len(before.results)]
         here = [r.number for r in rows if r.round == before.round and r.number]
-        origins = set(list(before.members)[: max(0, size - len(here))])
+        origins = set(members[: max(0, size - len(here))])
         assert len(origins) <= 1
-        assert list(before.members)[max(0, size - len(here)) :] == here[-size:]
+        assert members[max(0, size - len(here)) :] == here[-size:]
 
 
 @pytest.mark.parametrize("look_ahead", [1, 4, 16])
@@ -87,7 +92,9 @@ configurations = st.builds(
     tuning_evaluations=st.integers(0, 8),
     tuning_population=st.integers(1, 4),
     restart=st.sampled_from(["alternate", "start", "best"]),
-    replicates=st.integers(1, 2),
+    replicates=st.sampled_from([(1,), (2,), (1, 2, 4), (2, 3)]),
+    objective=st.sampled_from(OBJECTIVES),
+    constants_share=st.sampled_from([0.0, 0.5, 1.0]),
     tasks=st.sampled_from([("a",), ("a", "b")]),
     max_statements=st.sampled_from([0, 9, 12]),
 )
@@ -108,13 +115,26 @@ def test_a_restored_search_goes_on_as_if_never_interrupted(config, cuts) -> None
 
 def test_every_prefix_restores_the_whole_state() -> None:
     """What a restored state proposes next is what the living one proposes next."""
-    fold = Fold(config(patience=15))
-    for before, record in states(fold, 50):
+    settings = {"objective": "equal-memory", "replicates": (1, 2, 3)}
+    fold = Fold(config(patience=6, population=24, **settings))
+    for before, record in states(fold, 200):
         if record is not None:
             assert before.propose() == record
         else:
             assert before.proposed >= len(fold.rows)
     assert fold.evolution.round >= 3
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_models_are_as_large_as_the_starts_memory_allows(objective: str) -> None:
+    evolution = Fold(config(objective=objective)).evolution
+    for slots in range(5):
+        share = evolution.config.share(slots, evolution.start_slots)
+        if objective == "loss":
+            assert share == 1 and evolution.niche(slots) == 0
+        else:  # AdamW: weights, gradients, and two slots
+            assert share * (1 + 1 + slots) == pytest.approx(4)
+            assert evolution.niche(slots) == min(slots, 3)
 
 
 def test_hits_take_the_earlier_result() -> None:
@@ -154,16 +174,15 @@ def test_hurdles_are_a_function_of_the_rows_committed_before(
     # At every commit here, so that the expected ones are those of the population seen.
     monkeypatch.setattr("evolve.search.evolution._HURDLES_EVERY", 1)
     fold, seen = Fold(config(hurdle_slack=(0.05, 0.01))), 0
-    for before, record in states(fold):
+    for before, record in states(fold, 120):
         if record is None or record.source is not None or not before.results:
             assert record is None or record.hurdles is None
             continue
-        state = before
+        baseline = fold.rows[before.baseline]
         if record.round != before.round:  # its population is the copies it began with
-            members = [record.parent]
-            baseline = fold.rows[state.baseline]
+            members = [record.parent] * before.config.population
         else:
-            members, baseline = list(before.members), fold.rows[before.baseline]
+            members = before.population.members()
         losses = [
             fold.rows[m].losses or fold.rows[fold.rows[m].source or 0].losses for m in members
         ]
@@ -175,8 +194,11 @@ def test_hurdles_are_a_function_of_the_rows_committed_before(
         assert baseline.losses is not None
         zero = baseline.losses["a"][0]
         gain = UNTRAINED - zero[1]
+        if len(finished) < min(8, len(members)):
+            assert record.hurdles is None
+            continue
         expected = [
-            median(marks[k] for marks in finished or [zero]) + slack * gain
+            median(marks[k] for marks in finished) + slack * gain
             for k, slack in enumerate(before.config.hurdle_slack)
         ]
         assert record.hurdles == {"a": pytest.approx(expected)}

@@ -33,6 +33,8 @@ def record(number: int, **changes: Any) -> Record:
             statements=9,
             live=7,
             slots=2,
+            structure=f"{number:032x}",
+            replicates=2,
         ),
         **changes,
     )

@@ -104,7 +104,11 @@ def test_a_round_without_progress_is_followed_by_another(restart: str, origins: 
     for before, record in states(fold, 150):
         if record is not None and record.round > before.round:
             begun = Fold.restored(fold.evolution.config, fold.rows[: record.number + 1]).evolution
-            populations[record.round] = (set(begun.members), before.baseline, before.best)
+            populations[record.round] = (
+                set(begun.population.members()),
+                before.baseline,
+                before.best,
+            )
             assert not before.pending
     assert len(populations) >= 4
     for number, origin in enumerate(origins, start=1):

@@ -177,6 +177,28 @@ def test_a_rung_scales_weights_batch_and_compute(task: Task, rung: int) -> None:
     assert flops == pytest.approx(rung * base, rel=0.15)
 
 
+@each_task
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.8, 1.0, 4 / 3, 2.0])
+def test_a_model_holds_no_more_weights_than_it_may(task: Task, share: float) -> None:
+    allowed = share * task.weights()
+    sized = task.holding(allowed)
+    assert replace(sized, width=task.width) == task
+    if task.name == "quadratic":  # its width is the problem's
+        assert sized == task
+        return
+    assert sized.weights() <= allowed or sized.width == 2
+    assert replace(sized, width=sized.width + 1).weights() > allowed
+
+
+def test_a_model_that_does_not_grow_is_left_alone() -> None:
+    class Rigid(Task):
+        def weights(self) -> int:
+            return 7
+
+    task = Rigid(name="rigid", width=4, batch=2, steps=3)
+    assert task.holding(14) == task
+
+
 def test_rungs_refuse_what_they_cannot_do() -> None:
     class Rigid(Task):
         def weights(self) -> int:

@@ -26,7 +26,8 @@ from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.pool import Setup, open_pool
 from evolve.search.provenance import provenance
-from primitives.text import to_text
+from primitives.abstract import analyse
+from primitives.text import from_text, to_text
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_START = "adamw"
@@ -106,6 +107,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["tasks"] = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     if arguments.start is not None:
         settings["start"] = arguments.start
+    if arguments.objective is not None:
+        settings["objective"] = arguments.objective
     settings.setdefault("start", DEFAULT_START)
     return settings
 
@@ -135,12 +138,14 @@ def _free_folder() -> Path:
 
 
 def _setup(log: RunLog, config: Config) -> Setup:
+    slots = len(analyse(from_text(config.start)).slots)
     return Setup(
         request={
             "program": config.start,
             "tasks": list(config.tasks),
             "rung": 1,
-            "seeds": list(range(config.replicates)),
+            "seeds": list(range(config.replicates[-1])),
+            "shares": [config.share(number, slots) for number in range(slots + 2)],
         },
         # A user's task may lie in the folder the command was typed in.
         path=(os.getcwd(), *(entry for entry in sys.path if entry)),

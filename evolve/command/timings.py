@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from statistics import median
 
-from evolve.search.log import RunLog
+from evolve.search.log import AGAIN, RunLog
 from evolve.search.provenance import machine
 
 
@@ -36,11 +36,13 @@ def remember_seconds(log: RunLog) -> None:
     (name,) = config["tasks"]
     rows = log.select(
         "SELECT seconds FROM timings JOIN programs USING (number) "
-        "WHERE outcome = 'finished' ORDER BY number DESC LIMIT 200"
+        "WHERE outcome = 'finished' AND number > 0 AND mutation != ? "
+        "ORDER BY number DESC LIMIT 200",
+        (AGAIN,),
     )
     if not rows:
         return
-    seconds = median(value for (value,) in rows) / config["replicates"]
+    seconds = median(value for (value,) in rows) / config["replicates"][0]
     path = _file()
     try:
         known = json.loads(path.read_text()) if path.is_file() else {}

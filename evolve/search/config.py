@@ -11,6 +11,8 @@ from typing import Any
 from evolve.errors import BadInput, nearest
 
 RESTARTS = ("alternate", "start", "best")
+EQUAL_MEMORY, LOSS = "equal-memory", "loss"
+OBJECTIVES = (EQUAL_MEMORY, LOSS)
 _NOT_FINITE = (float("inf"), float("-inf"))
 
 
@@ -22,12 +24,18 @@ class Config:
         seed: of every random choice of the search.
         tasks: names of proxy tasks; the fitness is the mean over them.
         start: text of the start program.
+        objective: `equal-memory`: the model is as large as the start program's memory
+            (weights, gradients, slots) allows, and a program competes with those of as
+            many slots; `loss`: one model, and one population, for all.
         population: programs kept (arXiv 2302.06675: 1000).
         tournament: members drawn to choose a parent, the fittest wins (paper: 2).
+        constants_share: share of children that differ from their parent in constants
+            alone; the others come from the paper's three mutations, a third each.
         patience: programs without a new best before a new round starts.
         restart: where rounds after the first start: `start` (the tuned start
             program), `best` (the best found), or `alternate`, best first.
-        replicates: seeds (initial weights and batches) each program is trained on.
+        replicates: on how many seeds (initial weights and batches) a program is trained:
+            first, and when it is the best of its niche so far, then, and so on.
         hurdle_slack: how far, at a quarter of the steps and at the end of the
             first replicate, a loss may lie above the population's median, as a
             share of what the baseline gains by training.
@@ -45,12 +53,14 @@ class Config:
     seed: int = 0
     tasks: tuple[str, ...] = ("text_transformer",)
     start: str = ""
+    objective: str = EQUAL_MEMORY
     population: int = 1000
     tournament: int = 2
+    constants_share: float = 0.4
     patience: int = 30_000
     restart: str = "alternate"
-    replicates: int = 2
-    hurdle_slack: tuple[float, float] = (0.05, 0.01)
+    replicates: tuple[int, ...] = (1, 2, 4, 8)
+    hurdle_slack: tuple[float, float] = (0.02, 0.05)
     tuning_evaluations: int = 600
     tuning_population: int = 20
     tuning_tournament: int = 8
@@ -61,7 +71,7 @@ class Config:
     judge_seeds: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("population", "tournament", "replicates", "look_ahead", "tuning_population"):
+        for name in ("population", "tournament", "look_ahead", "tuning_population"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("tuning_tournament", "patience", "finalists", "judge_seeds"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
@@ -71,11 +81,30 @@ class Config:
         fits = self.max_statements != 1
         _require(fits, "max_statements", self.max_statements, "0 (no limit), or 2 or more")
         _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
+        growing = self.replicates == tuple(sorted(set(self.replicates)))
+        _require(
+            bool(self.replicates) and growing and self.replicates[0] >= 1,
+            "replicates",
+            self.replicates,
+            "growing numbers, 1 or more",
+        )
+        share_fits = 0 <= self.constants_share <= 1
+        _require(share_fits, "constants_share", self.constants_share, "a share from 0 to 1")
+        objectives = "one of " + ", ".join(OBJECTIVES)
+        _require(self.objective in OBJECTIVES, "objective", self.objective, objectives)
         _require(self.restart in RESTARTS, "restart", self.restart, "one of " + ", ".join(RESTARTS))
         _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
         slack_fits = len(self.hurdle_slack) == 2 and min(self.hurdle_slack) >= 0
         _require(slack_fits, "hurdle_slack", self.hurdle_slack, "two numbers, 0 or more")
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", self.tasks, "different tasks")
+
+    def share(self, slots: int, start: int) -> float:
+        """How many times the weights of the start program's model a program's may have.
+
+        A model takes memory for weights, gradients and slots, each of its size;
+        `slots` and `start` are the live slots of the program and the start program.
+        """
+        return (2 + start) / (2 + slots) if self.objective == EQUAL_MEMORY else 1.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

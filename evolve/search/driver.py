@@ -18,7 +18,7 @@ from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
-from evolve.search.log import Record, RunLog
+from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.pool import Finished, Pool
 from proxy_tasks.status import FINISHED
 
@@ -85,7 +85,7 @@ class Driver:
     def _spent(self, kind: str) -> float:
         spent: dict[str, float] = {
             EVALUATIONS: self.evolution.evaluated,
-            PROGRAMS: self.evolution.proposed,
+            PROGRAMS: self.evolution.generated,
             SECONDS: self.seconds,
         }
         return spent[kind]
@@ -147,16 +147,19 @@ class Driver:
 
     def _dispatch(self, record: Record) -> None:
         if record.source is None:
-            request = self._request(record.program, list(range(self.config.replicates)))
+            request = self._request(record, self.evolution.seeds(record))
             request["hurdles"] = record.hurdles
             self.pool.submit(record.number, request, self.config.time_limit)
 
-    def _request(self, program: str, seeds: list[int], split: str = "validation") -> dict[str, Any]:
+    def _request(
+        self, record: Record, seeds: list[int], split: str = "validation"
+    ) -> dict[str, Any]:
         return {
             "action": "evaluate",
-            "program": program,
+            "program": record.program,
             "tasks": list(self.config.tasks),
             "rung": 1,
+            "share": self.config.share(record.slots, self.evolution.start_slots),
             "seeds": seeds,
             "split": split,
         }
@@ -174,7 +177,8 @@ class Driver:
         """Choose the champion on fresh seeds and compare it on held-out data."""
         self.phase = "judge"
         evolution = self.evolution
-        judged = self._judge_stage(judge.FINAL, [evolution.baseline, *self._finalists()])
+        finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
+        judged = self._judge_stage(judge.FINAL, list(finalists))
         champion = judge.champion(judged, evolution.baseline, self.untrained)
         pair = list(dict.fromkeys([evolution.baseline, champion]))
         self._judge_stage(judge.HELDOUT, pair)
@@ -184,12 +188,18 @@ class Driver:
                 self._event("finished", facts)
 
     def _finalists(self) -> list[int]:
+        """The best for each number of slots, each of another structure, and the best of all."""
         rows = self.log.select(
-            "SELECT number FROM programs WHERE round > 0 AND source IS NULL AND outcome = ? "
-            "AND fitness > 0 ORDER BY fitness DESC, number LIMIT ?",
-            (FINISHED, self.config.finalists),
+            "SELECT number, slots, max(fitness) AS best FROM programs WHERE round > 0 "
+            "AND source IS NULL AND outcome = ? AND mutation != ? AND fitness > 0 "
+            "GROUP BY slots, structure ORDER BY best DESC, number",
+            (FINISHED, AGAIN),
         )
-        return [number for (number,) in rows]
+        found: dict[int, list[int]] = {}
+        for number, slots, _ in rows:
+            found.setdefault(slots, []).append(number)
+        share = -(-self.config.finalists // max(len(found), 1))
+        return [number for numbers in found.values() for number in numbers[:share]]
 
     def _judge_stage(self, stage: str, numbers: list[int]) -> dict[int, Losses]:
         """The losses of programs on the seeds of a stage."""
@@ -201,7 +211,7 @@ class Driver:
         for number in missing:
             record = self.log.record(number)
             assert record is not None
-            request = self._request(record.program, judge.seeds(stage, count), judge.SPLIT[stage])
+            request = self._request(record, judge.seeds(stage, count), judge.SPLIT[stage])
             self.pool.submit(number, request, limit)
         answers: dict[int, Finished] = {}
         for number in missing:  # stored in order, whichever ends first

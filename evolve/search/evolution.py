@@ -8,22 +8,34 @@ number of workers. The state is rebuilt from the rows of a log by `restore`.
 
 Round 0 tunes the constants of the start program by constants-only mutation;
 its best program is the *baseline*. Every later round is a search that begins
-with a population of copies of the baseline, or of the best program found.
+with a population of copies of the baseline, or of the best programs found.
+
+A score on few seeds is partly luck, and the best of many is mostly so. So a
+program that would be the best of its niche is first trained *again*, on more
+seeds, and so on while it stays ahead; only on all of them it counts as the best.
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search.config import Config
-from evolve.search.fitness import Losses, Marks, final_losses, hurdles, learns, score
-from evolve.search.log import Record
+from evolve.search.config import EQUAL_MEMORY, Config
+from evolve.search.fitness import (
+    Losses,
+    Marks,
+    check_start,
+    final_losses,
+    hurdles,
+    learns,
+    score,
+)
+from evolve.search.log import AGAIN, Record
 from evolve.search.mutation import Mutant, child_rng, mutate, mutate_constants
+from evolve.search.population import Population
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
@@ -34,12 +46,21 @@ START = 0
 TUNING = 0
 #: Commits between two looks at the population's medians.
 _HURDLES_EVERY = 32
+#: A niche has hurdles once so many of its members have finished.
+_ENOUGH = 8
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
 _FUTILE = 50
 
 
-class Result(NamedTuple):
-    """What is known of a committed program."""
+@dataclass
+class Result:
+    """What is known of a committed program; one object for it and all of its hits.
+
+    Attributes:
+        fitness: None if it has none.
+        outcome: how its last training ended.
+        marks: the losses on every seed so far.
+    """
 
     fitness: float | None
     outcome: str
@@ -53,20 +74,39 @@ class Evolution:
         self.config = config
         self.untrained = untrained
         self.start = from_text(config.start)
+        self.start_slots = len(analyse(self.start).slots)
         self.results: list[Result] = []
         self.pending: deque[Record] = deque()
         self.in_flight = 0
-        self.proposed = 0
+        self.proposed = 0  # rows, further seeds included
+        self.generated = 0
         self.evaluated = 0
         self.round = TUNING
         self.baseline = START
-        self.best: int | None = None
-        self.members: deque[int] = deque()
+        #: The best of each niche, of those that were trained on every seed.
+        self.bests: dict[int, int] = {}
+        self.population = Population(self.niches, 0, [])
+        #: Programs that wait for more seeds, first come first served.
+        self._again: deque[Record] = deque()
         self._cache: dict[str, int] = {}
         self._programs: dict[int, Program | str] = {}
-        self._uses: Counter[int] = Counter()
-        self._limits: dict[str, list[float]] | None = None
+        self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
+
+    @property
+    def niches(self) -> int:
+        """One for each number of slots up to the start's, and one for more."""
+        return self.start_slots + 2 if self.config.objective == EQUAL_MEMORY else 1
+
+    def niche(self, slots: int) -> int:
+        """The niche of programs with so many live slots."""
+        return min(slots, self.niches - 1)
+
+    @property
+    def best(self) -> int | None:
+        """The best program found; None if none is better than the baseline."""
+        found = [number for number in self.bests.values() if self._rank(number) > 0]
+        return max(found, key=self._rank, default=None)
 
     # -- proposing ---------------------------------------------------------
 
@@ -74,6 +114,10 @@ class Evolution:
         """The next child, or None if a pending one must be committed first."""
         if self.in_flight >= self.config.look_ahead or (self.proposed and not self.results):
             return None
+        if self._again:
+            record = self._once_more(self._again[0])
+            self._note_proposal(record, record.program)
+            return record
         if self._round_is_over():
             if self.pending:
                 return None
@@ -82,6 +126,24 @@ class Evolution:
         record = self._record(parent, mutant)
         self._note_proposal(record, mutant.program)
         return record
+
+    def _once_more(self, earlier: Record) -> Record:
+        """A row that trains the program of an earlier one on more seeds."""
+        number = earlier.parent if earlier.mutation == AGAIN else earlier.number
+        more = next(count for count in self.config.replicates if count > earlier.replicates)
+        return replace(
+            earlier,
+            number=self.proposed,
+            parent=number,
+            mutation=AGAIN,
+            rejected=0,
+            replicates=more,
+            hurdles=None,
+            outcome=None,
+            fitness=None,
+            losses=None,
+            steps=None,
+        )
 
     def _first(self) -> Mutant:
         analysis = analyse(self.start)
@@ -93,14 +155,16 @@ class Evolution:
         rng = child_rng(self.config.seed, self.proposed)
         tuning = self.round == TUNING
         size = self.config.tuning_tournament if tuning else self.config.tournament
-        parent = self._tournament(rng, size)
+        parent = self.population.draw(rng, size, self._preference)
         program = self.program(parent)
-        if tuning:
+        if tuning or (rng.random() < self.config.constants_share and _has_constants(program)):
             return parent, mutate_constants(program, rng)
         return parent, mutate(program, rng, self.config.max_statements)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
         source = self._cache.get(mutant.analysis.functional_hash)
+        slots = len(mutant.analysis.slots)
+        limited = source is None and self.proposed > START
         return Record(
             number=self.proposed,
             round=self.round,
@@ -111,36 +175,42 @@ class Evolution:
             functional_hash=mutant.analysis.functional_hash,
             statements=len(mutant.program.statements),
             live=mutant.analysis.statements,
-            slots=len(mutant.analysis.slots),
+            slots=slots,
+            structure=mutant.analysis.structure,
+            replicates=self.config.replicates[0 if self.proposed else -1],
             source=source,
-            hurdles=self._limits if source is None else None,
+            hurdles=self._limits[self.niche(slots)] if limited else None,
         )
 
-    def _tournament(self, rng: random.Random, size: int) -> int:
-        """The fittest of `size` members drawn at random; the first drawn wins a tie."""
-        drawn = [self.members[rng.randrange(len(self.members))] for _ in range(size)]
-        return max(drawn, key=self._rank)
+    def seeds(self, record: Record) -> list[int]:
+        """The seeds that a program is to be trained on."""
+        first = 0
+        if record.mutation == AGAIN:
+            assert record.parent is not None
+            first = len(next(iter(self.results[record.parent].marks.values())))
+        return list(range(first, record.replicates))
 
     def _rank(self, number: int) -> float:
-        value = self.fitness(number)
+        value = self.results[number].fitness
         return float("-inf") if value is None else value
+
+    def _preference(self, number: int) -> tuple[float, int]:
+        """The fitter is preferred, and of equals the shorter, dead statements included."""
+        return self._rank(number), -len(self.program(number).statements)
 
     def fitness(self, number: int) -> float | None:
         """The fitness of a committed program; in the search the baseline's is 0."""
-        if self.round > TUNING and number == self.baseline:
-            return 0.0
         return self.results[number].fitness
 
     def _set_hurdles(self) -> None:
-        """Take the medians of the population anew: not at every commit, which would cost most."""
-        finished = [
-            self.results[member].marks
-            for member in self.members
-            if self.results[member].outcome == FINISHED
-        ]
-        baseline = self.results[self.baseline].marks
-        slack = self.config.hurdle_slack
-        self._limits = hurdles(finished or [baseline], baseline, self.untrained, slack)
+        """Take the niches' medians anew: not at every commit, which would cost most."""
+        baseline, slack = self.results[self.baseline].marks, self.config.hurdle_slack
+        for niche, members in enumerate(self.population.niches):
+            results = [self.results[member] for member in members]
+            finished = [result.marks for result in results if result.outcome == FINISHED]
+            enough = len(finished) >= min(_ENOUGH, self.population.capacity)
+            limits = hurdles(finished, baseline, self.untrained, slack) if enough else None
+            self._limits[niche] = limits
 
     # -- rounds ------------------------------------------------------------
 
@@ -153,23 +223,32 @@ class Evolution:
         return len(self.results) - self._improved >= self.config.patience
 
     def _begin_round(self, number: int) -> None:
+        if self.round == TUNING:
+            self._begin_search()
         self.round = number
         self._improved = len(self.results)
-        self._populate(self._origin(number), self.config.population)
+        self._populate(self._origins(number), self.config.population // self.niches or 1)
 
-    def _populate(self, origin: int, size: int) -> None:
-        """Fill the population with copies of one program."""
-        self.members = deque([origin] * size)
-        self._uses = Counter(self.members)
-        kept = {START, self.baseline, self.best, origin}
-        self._programs = {n: p for n, p in self._programs.items() if n in kept}
+    def _begin_search(self) -> None:
+        """The baseline is known: all that was tuned is scored anew, with it as the zero."""
+        self.round = TUNING + 1
+        for result in {id(result): result for result in self.results}.values():
+            result.fitness = self._score(result)
+        self.bests = {self.niche(self.start_slots): self.baseline}
+
+    def _populate(self, origins: dict[int, int], capacity: int) -> None:
+        """Fill niches with copies of one program each."""
+        founders = [(member, niche) for niche, member in origins.items()]
+        self.population = Population(self.niches, capacity, founders)
+        self._programs = {n: p for n, p in self._programs.items() if self._is_kept(n)}
         self._set_hurdles()
 
-    def _origin(self, number: int) -> int:
+    def _origins(self, number: int) -> dict[int, int]:
         restart = self.config.restart
         if restart == "alternate":
             restart = "best" if number % 2 == 0 else "start"
-        return self.baseline if self.best is None or restart == "start" else self.best
+        start = {self.niche(self.start_slots): self.baseline}
+        return self.bests if restart == "best" else start
 
     # -- committing --------------------------------------------------------
 
@@ -184,44 +263,16 @@ class Evolution:
         """
         record = self.pending[0]
         if record.source is not None:
-            marks, outcome = self.results[record.source].marks, self.results[record.source].outcome
+            record = replace(record, outcome=self.results[record.source].outcome)
         else:
             assert answer is not None
-            marks, outcome = answer["losses"], answer["outcome"]
-            record = replace(record, losses=marks, steps=answer["steps"])
-        if record.number == START and answer is not None:
-            self._check_start(answer)
-        record = replace(record, outcome=outcome, fitness=self._score(outcome, marks))
-        self._note_commit(record, marks)
-        return record
-
-    def _score(self, outcome: str, marks: Marks) -> float | None:
-        """Fitness on the scale of the present round, on which its baseline scores 0."""
-        if outcome not in (FINISHED, STOPPED):
-            return None
-        zero = START if self.round == TUNING else self.baseline
-        baseline = self.results[zero].marks if self.results else marks
-        losses = final_losses(marks)
-        return score(losses, final_losses(baseline), self.untrained)
-
-    def _check_start(self, answer: dict[str, Any]) -> None:
-        outcome, losses = answer["outcome"], final_losses(answer["losses"])
-        if outcome == FINISHED and learns(losses, self.untrained):
-            return
-        if "detail" in answer:
-            raise BadInput(
-                f"the start program cannot be trained ({outcome}: {answer['detail']}); "
-                "check the tasks, or give another --start"
+            record = replace(
+                record, outcome=answer["outcome"], losses=answer["losses"], steps=answer["steps"]
             )
-        detail = "; ".join(
-            f"{task}: untrained {self.untrained[task][0]:.4g}, trained {values[0]:.4g}"
-            for task, values in losses.items()
-            if values
-        )
-        raise BadInput(
-            f"the start program does not learn ({outcome}; {detail or 'no loss'}); "
-            "give another --start, or better constants"
-        )
+        if record.number == START and answer is not None:
+            check_start(answer, self.untrained)
+        result = self._note_commit(record)
+        return replace(record, fitness=result.fitness)
 
     # -- the fold ----------------------------------------------------------
 
@@ -232,56 +283,93 @@ class Evolution:
                 self._begin_round(record.round)
             self._note_proposal(record, record.program)
             if record.outcome is not None:
-                earlier = None if record.source is None else self.results[record.source]
-                self._note_commit(record, earlier.marks if earlier else record.losses or {})
+                self._note_commit(record)
 
     def _note_proposal(self, record: Record, program: Program | str) -> None:
         self.proposed += 1
         self.pending.append(record)
+        if record.mutation == AGAIN:
+            self._again.popleft()
+            self.in_flight += 1
+            return
+        self.generated += 1
         self._programs[record.number] = program
         if record.source is None:
             self.evaluated += 1
             self.in_flight += 1
             self._cache[record.functional_hash] = record.number
 
-    def _note_commit(self, record: Record, marks: Marks) -> None:
+    def _note_commit(self, record: Record) -> Result:
         self.pending.popleft()
-        assert record.outcome is not None
-        self.results.append(Result(record.fitness, record.outcome, marks))
+        result = self._result(record)
+        self.results.append(result)
         if record.source is None:
             self.in_flight -= 1
         if record.number == START:
-            self._populate(START, self.config.tuning_population)
-        else:
-            self._enter(record.number)
-        if record.source is None and record.outcome == FINISHED:
-            self._compare_with_best(record.number)
+            self._populate({self.niche(self.start_slots): START}, self.config.tuning_population)
+        elif record.mutation != AGAIN:
+            self._enter(record.number, self.niche(record.slots))
+        if record.source is None:
+            self._compare_with_best(record, result)
         if len(self.results) % _HURDLES_EVERY == 0:
             self._set_hurdles()
+        return result
 
-    def _enter(self, number: int) -> None:
-        """Join the population; the oldest member leaves."""
-        self.members.append(number)
-        self._uses[number] += 1
-        gone = self.members.popleft()
-        self._uses[gone] -= 1
-        if not self._uses[gone]:
-            del self._uses[gone]
-            if gone not in (START, self.baseline, self.best):
-                self._programs.pop(gone, None)
+    def _result(self, record: Record) -> Result:
+        """What a committed row tells of its program."""
+        if record.source is not None:
+            return self.results[record.source]
+        marks, outcome = record.losses or {}, str(record.outcome)
+        if record.mutation != AGAIN:
+            result = Result(None, outcome, marks)
+        else:
+            result = self.results[record.parent or START]
+            result.marks = {
+                task: [*seeds, *marks.get(task, [])] for task, seeds in result.marks.items()
+            }
+            result.outcome = outcome
+        result.fitness = self._score(result)
+        return result
 
-    def _compare_with_best(self, number: int) -> None:
-        if self.round == TUNING and not learns(
-            final_losses(self.results[number].marks), self.untrained
-        ):
+    def _score(self, result: Result) -> float | None:
+        """Fitness on the scale of the present round, on which its baseline scores 0."""
+        if result.outcome not in (FINISHED, STOPPED):
+            return None
+        zero = START if self.round == TUNING else self.baseline
+        baseline = self.results[zero] if self.results else result
+        losses = final_losses(result.marks)
+        return score(losses, final_losses(baseline.marks), self.untrained)
+
+    def _compare_with_best(self, record: Record, result: Result) -> None:
+        """Train it on more seeds if it seems to be the best; note it if it is."""
+        number = record.parent if record.mutation == AGAIN else record.number
+        if result.outcome != FINISHED or number is None or number == START:
+            return
+        niche = self.niche(record.slots)
+        best = self.baseline if self.round == TUNING else self.bests.get(niche)
+        if best is not None and self._rank(number) <= self._rank(best):
+            return
+        if self.round == TUNING and not learns(final_losses(result.marks), self.untrained):
             return  # better on average, but nothing to measure progress by on some task
-        champion = self.baseline if self.round == TUNING or self.best is None else self.best
-        if self._rank(number) > self._rank(champion):
-            self._improved = len(self.results)
-            if self.round == TUNING:
-                self.baseline = number
-            else:
-                self.best = number
+        if record.replicates < self.config.replicates[-1]:
+            self._again.append(record)
+            return
+        self._improved = len(self.results)
+        self._programs.setdefault(number, record.program)  # it may have left the population
+        if self.round == TUNING:
+            self.baseline = number
+        else:
+            self.bests[niche] = number
+
+    def _enter(self, number: int, niche: int) -> None:
+        """Join the population; the oldest member of the niche leaves."""
+        gone = self.population.enter(number, niche)
+        if gone is not None and not self._is_kept(gone):
+            self._programs.pop(gone, None)
+
+    def _is_kept(self, number: int) -> bool:
+        kept = (START, self.baseline, *self.bests.values())
+        return number in self.population or number in kept
 
     def program(self, number: int) -> Program:
         """A program that is still at hand: a member, the baseline or the best."""

@@ -15,6 +15,10 @@ finite, diverges or fails has no fitness and loses every tournament.
 from __future__ import annotations
 
 from statistics import fmean, median
+from typing import Any
+
+from evolve.errors import BadInput
+from proxy_tasks.status import FINISHED
 
 #: For each task, for each seed, one loss.
 Losses = dict[str, list[float]]
@@ -46,11 +50,36 @@ def progress(losses: list[float], baseline: list[float], untrained: list[float])
 
 
 def learns(baseline: Losses, untrained: Losses) -> bool:
-    """Whether the baseline ends below the untrained loss on every task and seed."""
+    """Whether the baseline ends below the untrained loss on every task and seed it has."""
     return all(
         base < start
         for task, values in baseline.items()
-        for base, start in zip(values, untrained[task], strict=True)
+        for base, start in zip(values, untrained[task], strict=False)
+    )
+
+
+def check_start(answer: dict[str, Any], untrained: Losses) -> None:
+    """Check that the start program learns.
+
+    Raises:
+        BadInput: if it does not, with what is known of it.
+    """
+    outcome, losses = answer["outcome"], final_losses(answer["losses"])
+    if outcome == FINISHED and learns(losses, untrained):
+        return
+    if "detail" in answer:
+        raise BadInput(
+            f"the start program cannot be trained ({outcome}: {answer['detail']}); "
+            "check the tasks, or give another --start"
+        )
+    detail = "; ".join(
+        f"{task}: untrained {untrained[task][0]:.4g}, trained {values[0]:.4g}"
+        for task, values in losses.items()
+        if values
+    )
+    raise BadInput(
+        f"the start program does not learn ({outcome}; {detail or 'no loss'}); "
+        "give another --start, or better constants"
     )
 
 

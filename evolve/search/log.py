@@ -24,7 +24,9 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 1
+FORMAT = 2
+#: The mutation of a row that trains its parent on more seeds: no program of its own.
+AGAIN = "again"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
 
 _SCHEMA = """
@@ -33,7 +35,8 @@ CREATE TABLE programs (
     number INTEGER PRIMARY KEY, round INTEGER NOT NULL, parent INTEGER, mutation TEXT NOT NULL,
     rejected INTEGER NOT NULL, program TEXT NOT NULL, functional_hash TEXT NOT NULL,
     statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
-    source INTEGER, hurdles TEXT, outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
+    structure TEXT NOT NULL, replicates INTEGER NOT NULL, source INTEGER, hurdles TEXT,
+    outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
 CREATE TABLE judgements (
     sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, number INTEGER NOT NULL,
     stage TEXT NOT NULL, losses TEXT NOT NULL, steps INTEGER NOT NULL);
@@ -59,11 +62,14 @@ class Record:
         program: its text.
         functional_hash: from abstract execution.
         statements, live, slots: all statements, live statements, live slots.
+        structure: equal for programs that differ in constants alone.
+        replicates: how many seeds its fitness stands on once it has been trained.
         source: the number of the earlier program of equal behaviour whose result
             it takes; None if it is trained itself.
         hurdles: for each task the highest loss at each mark with which training goes on.
         outcome: how its evaluation ended; None until it is committed.
-        fitness: None if it has none (not finite, diverged, crashed, ...).
+        fitness: None if it has none (not finite, diverged, crashed, ...); once it has
+            been trained again, on all seeds so far.
         losses: for each task, for each replicate, the loss at each mark reached.
         steps: training steps run for it.
     """
@@ -78,6 +84,8 @@ class Record:
     statements: int
     live: int
     slots: int
+    structure: str
+    replicates: int
     source: int | None = None
     hurdles: dict[str, list[float]] | None = None
     outcome: str | None = None
@@ -196,6 +204,9 @@ class RunLog:
             "UPDATE programs SET outcome = ?, fitness = ?, losses = ?, steps = ? WHERE number = ?",
             [*values, record.number],
         )
+        if record.mutation == AGAIN:
+            update = "UPDATE programs SET fitness = ? WHERE number = ?"
+            self._connection.execute(update, (record.fitness, record.parent))
         if seconds is not None:
             timing = (record.number, seconds)
             self._connection.execute("INSERT OR REPLACE INTO timings VALUES (?, ?)", timing)

@@ -9,7 +9,7 @@ from evolve.search import judge
 from evolve.search.driver import training_steps
 from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import Losses, final_losses, learns
-from evolve.search.log import Record, RunLog
+from evolve.search.log import AGAIN, Record, RunLog
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
@@ -17,7 +17,9 @@ from proxy_tasks.status import FINISHED
 #: What the paper reports, for comparison (arXiv 2302.06675, section 2.3).
 PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE = 0.891, 0.698
 
-_CANDIDATES = f"round > {TUNING} AND source IS NULL AND outcome = '{FINISHED}'"
+_CANDIDATES = (
+    f"round > {TUNING} AND source IS NULL AND outcome = '{FINISHED}' AND mutation != '{AGAIN}'"
+)
 
 
 def summarize(log: RunLog) -> dict[str, Any]:
@@ -25,7 +27,8 @@ def summarize(log: RunLog) -> dict[str, Any]:
     counts = _counts(log)
     ((seconds,),) = log.select("SELECT total(seconds) FROM sessions")
     finished = log.events("finished")
-    state = "finished" if finished and finished[-1][0] == counts["generated"] else "unfinished"
+    ((rows,),) = log.select("SELECT count(*) FROM programs")
+    state = "finished" if finished and finished[-1][0] == rows else "unfinished"
     return {
         "run": str(log.folder),
         "state": state,
@@ -35,7 +38,9 @@ def summarize(log: RunLog) -> dict[str, Any]:
         "outcomes": dict(
             log.select(
                 "SELECT outcome, count(*) FROM programs "
-                "WHERE source IS NULL AND outcome IS NOT NULL GROUP BY outcome ORDER BY outcome"
+                "WHERE source IS NULL AND outcome IS NOT NULL AND mutation != ? "
+                "GROUP BY outcome ORDER BY outcome",
+                (AGAIN,),
             )
         ),
         "baseline": _baseline(log),
@@ -49,10 +54,14 @@ def summarize(log: RunLog) -> dict[str, Any]:
 
 def _counts(log: RunLog) -> dict[str, Any]:
     ((generated, hits, invalid, rounds),) = log.select(
-        "SELECT count(*), count(source), total(rejected), max(round) FROM programs"
+        "SELECT count(*), count(source), total(rejected), max(round) FROM programs "
+        "WHERE mutation != ?",
+        (AGAIN,),
     )
     ((evaluated,),) = log.select(
-        "SELECT count(*) FROM programs WHERE source IS NULL AND outcome IS NOT NULL"
+        "SELECT count(*) FROM programs "
+        "WHERE source IS NULL AND outcome IS NOT NULL AND mutation != ?",
+        (AGAIN,),
     )
     ((redundant,),) = log.select(
         "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
@@ -73,7 +82,7 @@ def baseline_number(log: RunLog) -> int | None:
     untrained = _untrained(log)
     rows = log.select(
         f"SELECT number, losses FROM programs WHERE round = {TUNING} AND source IS NULL "
-        f"AND outcome = '{FINISHED}' ORDER BY fitness DESC, number"
+        f"AND outcome = '{FINISHED}' AND mutation != '{AGAIN}' ORDER BY fitness DESC, number"
     )
     learnt = (n for n, marks in rows if learns(final_losses(json.loads(marks)), untrained))
     return next(learnt, None)

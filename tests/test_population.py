@@ -1,0 +1,52 @@
+"""The population: niches, age, tournaments."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolve.search.population import Population
+
+entries = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=60)
+
+
+@given(entries=entries, capacity=st.integers(1, 7), founder=st.integers(0, 2))
+def test_the_oldest_of_a_full_niche_leaves(
+    entries: list[tuple[int, int]], capacity: int, founder: int
+) -> None:
+    population = Population(3, capacity, [(99, founder)])
+    expected = [deque([99] * capacity if i == founder else [], capacity) for i in range(3)]
+    for member, niche in entries:
+        before = {m for members in expected for m in members} | {member}
+        expected[niche].append(member)
+        after = {m for members in expected for m in members}
+        gone = population.enter(member, niche)
+        assert (set() if gone is None else {gone}) == before - after
+        assert all((m in population) == (m in after) for m in before)
+    assert [list(members) for members in population.niches] == [list(x) for x in expected]
+    assert population.members() == [m for members in expected for m in members]
+
+
+def test_a_parent_comes_from_a_niche_drawn_first() -> None:
+    """A niche of one member is drawn as often as one of many, an empty one never."""
+    population = Population(3, 50, [(1, 0)])
+    population.enter(2, 2)
+    rng, drawn = random.Random(0), Counter[int]()
+    for _ in range(4000):
+        drawn[population.draw(rng, 2, float)] += 1
+    assert set(drawn) == {1, 2}
+    assert abs(drawn[2] - 2000) < 200
+
+
+def test_the_fittest_of_those_drawn_is_the_parent() -> None:
+    population = Population(1, 10, [])
+    for member in range(10):
+        population.enter(member, 0)
+    rng, size = random.Random(1), 3
+    drawn = Counter(population.draw(rng, size, float) for _ in range(20_000))
+    for member in range(10):  # the largest of three uniform draws from 0..9
+        share = ((member + 1) ** size - member**size) / 10**size
+        assert abs(drawn[member] / 20_000 - share) < 0.02
