@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     _add_resume(commands.add_parser("resume", help="go on with a run"))
     _add_inspect(commands.add_parser("inspect", help="show what a run found"))
     _add_explain(commands.add_parser("explain", help="show what each statement of a program does"))
+    _add_compare(commands.add_parser("compare", help="programs against each other, each tuned"))
     _add_simplify(commands.add_parser("simplify", help="shrink a program, with evidence"))
     _add_identify(commands.add_parser("identify", help="name the optimizer that a program is"))
     _add_export(commands.add_parser("export", help="write a program as an optimizer"))
@@ -50,12 +51,7 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="names from 'evolve tasks', or package.module:object (default: text_transformer)",
     )
-    p.add_argument(
-        "--objective",
-        metavar="OBJECTIVE",
-        help="equal-memory (a program with less state trains a larger model) or loss "
-        "(default: equal-memory)",
-    )
+    _add_objective(p)
     p.add_argument(
         "--start",
         metavar="PROGRAM",
@@ -92,6 +88,15 @@ def _add_session(p: argparse.ArgumentParser) -> None:
     p.add_argument("--quiet", action="store_true", help="no progress (default: progress)")
 
 
+def _add_objective(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--objective",
+        metavar="OBJECTIVE",
+        help="equal-memory (a program with less state trains a larger model) or loss "
+        "(default: equal-memory)",
+    )
+
+
 def _add_inspect(p: argparse.ArgumentParser) -> None:
     p.add_argument("run", metavar="RUN", help="a run folder; it may be running")
     p.add_argument("--top", type=int, metavar="K", help="so many of the fittest (default: 5)")
@@ -124,6 +129,18 @@ def _add_trials(p: argparse.ArgumentParser) -> None:
 def _add_explain(p: argparse.ArgumentParser) -> None:
     _add_program(p)
     _add_trials(p)
+    p.add_argument("--json", action="store_true", help="print JSON (default: a table)")
+
+
+def _add_compare(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "programs",
+        nargs="+",
+        metavar="PROGRAM",
+        help="two or more, the first being what the others are compared with",
+    )
+    _add_trials(p)
+    _add_objective(p)
     p.add_argument("--json", action="store_true", help="print JSON (default: a table)")
 
 
@@ -179,6 +196,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
         from evolve.command import explain
 
         return explain.run_explain if name == "explain" else explain.run_identify
+    if name == "compare":
+        from evolve.command import compare
+
+        return compare.run
     if name == "simplify":
         from evolve.command import simplify
 

@@ -16,12 +16,15 @@ from scipy.stats import t as student
 
 from evolve.search.mutation import child_rng, mutate_constants
 from evolve.search.pool import Pool
+from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
-from primitives.text import to_text
+from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
 
 #: Seeds of scales and tuning, and of decisions; far from the search's, and from its judge's.
 CHOOSING, DECIDING = 3_000_000, 4_000_000
+#: The splits of a task's data that losses are taken on.
+VALIDATION, HELDOUT = "validation", "heldout"
 #: The scales tried first, and the finer ones around the best.
 COARSE = tuple(10.0 ** (k / 2) for k in range(-6, 7))
 FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
@@ -46,27 +49,32 @@ class Trials:
     Arguments:
         pool: started.
         choosing: seeds on which scales and constants are chosen.
+        memory: the slots of a program whose memory every program may use, so that one
+            with fewer trains a larger model; None: all train the same.
     """
 
-    def __init__(self, pool: Pool, choosing: int = 2) -> None:
+    def __init__(self, pool: Pool, choosing: int = 2, memory: int | None = None) -> None:
+        self._memory = memory
         self._pool = pool
         self._tasks = list(pool.tasks)
         self._choosing = [CHOOSING + i for i in range(choosing)]
         self._untrained = {t: fmean(f["untrained"]) for t, f in pool.tasks.items()}
-        self._known: dict[tuple[str, int], dict[str, float] | None] = {}
+        self._known: dict[tuple[str, int, str], dict[str, float] | None] = {}
         self.trainings = 0
 
-    def losses(self, programs: Sequence[Program], seeds: Sequence[int]) -> list[Losses | None]:
+    def losses(
+        self, programs: Sequence[Program], seeds: Sequence[int], split: str = VALIDATION
+    ) -> list[Losses | None]:
         """The final losses of each program for each task and seed; None if a training failed."""
         texts = [to_text(program) for program in programs]
         missing = [
-            (text, seed)
+            (text, seed, split)
             for text in dict.fromkeys(texts)
             for seed in seeds
-            if (text, seed) not in self._known
+            if (text, seed, split) not in self._known
         ]
-        for key, (text, seed) in enumerate(missing):
-            self._pool.submit(key, self._request(text, seed), _LIMIT * len(self._tasks))
+        for key, one in enumerate(missing):
+            self._pool.submit(key, self._request(*one), _LIMIT * len(self._tasks))
         waiting = len(missing)
         while waiting:
             finished = self._pool.next(0.5)
@@ -74,20 +82,24 @@ class Trials:
                 self._known[missing[finished.key]] = _final(finished.answer)
                 waiting -= 1
         self.trainings += len(missing)
-        return [self._gathered(text, seeds) for text in texts]
+        return [self._gathered(text, seeds, split) for text in texts]
 
-    def _request(self, text: str, seed: int) -> dict[str, object]:
+    def _request(self, text: str, seed: int, split: str) -> dict[str, object]:
+        share = 1.0
+        if self._memory is not None:  # weights, gradients, slots
+            share = (2 + self._memory) / (2 + len(analyse(from_text(text)).slots))
         return {
             "action": "evaluate",
             "program": text,
             "tasks": self._tasks,
             "rung": 1,
             "seeds": [seed],
-            "split": "validation",
+            "split": split,
+            "share": share,
         }
 
-    def _gathered(self, text: str, seeds: Sequence[int]) -> Losses | None:
-        rows = [self._known[text, seed] for seed in seeds]
+    def _gathered(self, text: str, seeds: Sequence[int], split: str) -> Losses | None:
+        rows = [self._known[text, seed, split] for seed in seeds]
         if any(row is None for row in rows):
             return None
         return {task: [row[task] for row in rows if row] for task in self._tasks}
@@ -134,10 +146,17 @@ class Trials:
             population = sorted(population, key=lambda entry: entry[1])[:20]
         return population[0][0]
 
-    def compare(self, program: Program, reference: Program, pairs: int) -> Interval | None:
+    def deciding(
+        self, programs: Sequence[Program], pairs: int, split: str = VALIDATION
+    ) -> list[Losses | None]:
+        """The losses of programs on seeds that nothing was chosen on."""
+        return self.losses(programs, [DECIDING + i for i in range(pairs)], split)
+
+    def compare(
+        self, program: Program, reference: Program, pairs: int, split: str = VALIDATION
+    ) -> Interval | None:
         """How much worse a program is than a reference; None if a training of it failed."""
-        seeds = [DECIDING + i for i in range(pairs)]
-        losses, base = self.losses([program, reference], seeds)
+        losses, base = self.deciding([program, reference], pairs, split)
         if losses is None or base is None:
             return None
         gain = {t: self._untrained[t] - fmean(base[t]) for t in self._tasks}

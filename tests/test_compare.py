@@ -1,0 +1,137 @@
+"""`evolve compare`: programs at their best, against the first."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from test_simplify import MadeUp, needs, sized
+
+from evolve.cli import main
+from evolve.command import compare
+from evolve.understand.ranking import Ranked, rank
+from evolve.understand.trials import COARSE, DECIDING, HELDOUT, Trials
+from primitives.abstract import analyse
+from primitives.text import from_text
+from primitives.zoo import zoo
+
+SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "compare.json"
+PAIRS = 6
+
+
+def ranked(pool: MadeUp, *names: str, **options: Any) -> list[Ranked]:
+    trials = Trials(pool, **options)  # type: ignore[arg-type]
+    return list(rank(trials, [(name, zoo(name)) for name in names], 16, PAIRS))
+
+
+def test_what_is_worth_something_is_better_by_that() -> None:
+    rows = ranked(MadeUp(needs(sign=0.3, memory=0.1)), "adamw", "lion", "signsgd")
+    assert [(row.name, row.slots) for row in rows] == [("adamw", 2), ("lion", 1), ("signsgd", 0)]
+    assert rows[0].better is None  # the reference, with a loss of 1.3 of 2.0
+    for row, gain in zip(rows[1:], (0.3, 0.2), strict=True):
+        assert row.better is not None and row.loss is not None
+        assert row.better.low < gain / 0.7 < row.better.high
+        assert row.better.mean == pytest.approx(gain / 0.7, abs=0.1)
+        assert row.better.pairs == PAIRS
+        mean, error = row.loss["a"]
+        assert mean == pytest.approx(1.3 - gain, abs=0.1) and 0 < error < 0.1
+
+
+def test_every_program_is_tuned_as_much_and_judged_on_fresh_held_out_data() -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Noting(MadeUp):
+        def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
+            asked.append(request)
+            super().submit(key, request, limit)
+
+    rows = ranked(Noting(sized), "adamw", "lion", memory=2)
+    judged = [r for r in asked if r["split"] == HELDOUT]
+    assert {r["seeds"][0] for r in judged} == {DECIDING + i for i in range(PAIRS)}
+    assert len(judged) == 2 * PAIRS
+    tuning = [r for r in asked if r["split"] != HELDOUT]
+    assert not {r["seeds"][0] for r in tuning} & {r["seeds"][0] for r in judged}
+    counts = {
+        slots: len({r["program"] for r in tuning if slots_of(r) == slots}) for slots in (1, 2)
+    }
+    most = len(COARSE) + 7 + 16
+    assert all(most - 6 <= count <= most for count in counts.values())
+    for request in asked:  # AdamW's memory: weights, gradients, two slots
+        assert request["share"] * (2 + slots_of(request)) == pytest.approx(4)
+    assert rows[1].tuned != zoo("lion")  # the scale that suits the made-up task was found
+
+
+def slots_of(request: dict[str, Any]) -> int:
+    return len(analyse(from_text(request["program"])).slots)
+
+
+def test_by_loss_alone_every_model_is_the_same() -> None:
+    asked: list[float] = []
+
+    class Noting(MadeUp):
+        def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
+            asked.append(request["share"])
+            super().submit(key, request, limit)
+
+    ranked(Noting(needs()), "adamw", "lion")
+    assert set(asked) == {1.0}
+
+
+def test_the_command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "TUNING", 8)
+    monkeypatch.setattr(compare, "PAIRS", 4)
+    arguments = ["compare", "adamw", "lion", "--tasks", "quadratic", "--workers", "0"]
+    assert main([*arguments, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    jsonschema.validate(printed, json.loads(SCHEMA.read_text()))
+    entries = {entry["program"]: entry for entry in printed["programs"]}
+    lion = entries["lion"]["better"]
+    assert entries["adamw"]["better"] is None and lion["pairs"] == 4
+    losses = {name: entry["heldout_loss"]["quadratic"]["mean"] for name, entry in entries.items()}
+    assert (losses["lion"] < losses["adamw"]) == (lion["mean"] > 0)
+    first = "lion" if lion["mean"] > 0 else "adamw"  # the better comes first
+    assert printed["programs"][0]["program"] == first
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "adamw: the reference" in text and f"lion: {lion['mean']:+.4f}" in text
+
+
+def test_failures_are_told(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "trials_pool", lambda *rest: nullcontext(Failing(needs())))
+    assert main(["compare", "adamw", "lion", "--tasks", "quadratic"]) == 0
+    text = capsys.readouterr().out
+    assert "adamw: a training failed" in text
+    assert "lion: a training of the reference failed" in text
+
+
+class Failing(MadeUp):
+    """What has two slots fails on held-out data."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__(loss)
+        self.tasks = {"quadratic": {"untrained": [2.0]}}
+
+    def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
+        super().submit(key, request, limit)
+        answer = self._done[-1].answer
+        answer["losses"] = {"quadratic": answer["losses"]["a"]}
+        if request["split"] == HELDOUT and slots_of(request) == 2:
+            answer["outcome"] = "diverged"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lion"], "there is nothing to compare; name two programs or more"),
+        (["lion", "adamw", "--objective", "speed"], "must be one of equal-memory, loss"),
+        (["lion", "lyon"], "lyon"),
+    ],
+)
+def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
