@@ -81,10 +81,10 @@ class Progress:
             phase=_phase(driver),
             elapsed=duration(driver.seconds),
             remaining=f"{max(0.0, driver.remaining()):.0%}",
-            generated=evolution.proposed,
+            generated=evolution.generated,
             evaluated=committed,
             evals_per_second=self._rate(committed),
-            hit_rate=1 - evolution.evaluated / max(evolution.proposed, 1),
+            hit_rate=1 - evolution.evaluated / max(evolution.generated, 1),
             redundant=_redundant(driver),
             best=_best(driver),
             program=to_text(live_program(evolution.program(_champion(driver))))

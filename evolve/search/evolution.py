@@ -52,7 +52,7 @@ _ENOUGH = 8
 _FUTILE = 50
 
 
-@dataclass
+@dataclass(slots=True)
 class Result:
     """What is known of a committed program; one object for it and all of its hits.
 
