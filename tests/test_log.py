@@ -229,11 +229,17 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, write: bool) -> None
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_a_newer_format_is_refused(folder: Path, write: bool) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (FORMAT + 1, f"has format {FORMAT + 1}, newer than {FORMAT}; update evolve"),
+        (FORMAT - 1, f"has format {FORMAT - 1}, older than {FORMAT}; use the version of evolve"),
+    ],
+)
+def test_another_format_is_refused(folder: Path, write: bool, version: int, message: str) -> None:
     connection = sqlite3.connect(folder / FILE)
-    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    message = f"has format {FORMAT + 1}, newer than {FORMAT}; update evolve"
     with pytest.raises(BadInput, match=message):
         RunLog.open(folder, write=write)
 

@@ -139,7 +139,7 @@ class RunLog:
         """An existing run folder.
 
         Raises:
-            BadInput: if it is no run folder, damaged, or of a newer format.
+            BadInput: if it is no run folder, damaged, or of another format.
             RunBusy: if it is to be written and another driver does so.
         """
         path = folder / FILE
@@ -315,6 +315,11 @@ def _check(folder: Path, connection: sqlite3.Connection) -> None:
     if version > FORMAT:
         raise BadInput(
             f"the log of '{folder}' has format {version}, newer than {FORMAT}; update evolve"
+        )
+    if version < FORMAT:
+        raise BadInput(
+            f"the log of '{folder}' has format {version}, older than {FORMAT}; "
+            "use the version of evolve that began it, or start a new run"
         )
     connection.execute("SELECT count(*) FROM meta").fetchone()
 
