@@ -70,13 +70,7 @@ def _add_resume(p: argparse.ArgumentParser) -> None:
 
 
 def _add_session(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--workers",
-        default="auto",
-        metavar="auto|0|N",
-        help="Ray workers; auto is one for each core, 0 one child process without Ray "
-        "(default: auto)",
-    )
+    _add_workers(p)
     p.add_argument(
         "--address",
         metavar="ray://...",
@@ -86,6 +80,16 @@ def _add_session(p: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", help="TOML file of settings (default: none); see the README"
     )
     p.add_argument("--quiet", action="store_true", help="no progress (default: progress)")
+
+
+def _add_workers(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--workers",
+        default="auto",
+        metavar="auto|0|N",
+        help="Ray workers; auto is one for each core, 0 one child process without Ray "
+        "(default: auto)",
+    )
 
 
 def _add_objective(p: argparse.ArgumentParser) -> None:
@@ -118,12 +122,7 @@ def _add_trials(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--tasks", metavar="A,B", help="where quality is measured (default: text_transformer)"
     )
-    p.add_argument(
-        "--workers",
-        default="auto",
-        metavar="auto|0|N",
-        help="Ray workers; auto is one for each core, 0 one child process (default: auto)",
-    )
+    _add_workers(p)
 
 
 def _add_explain(p: argparse.ArgumentParser) -> None:

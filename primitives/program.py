@@ -60,6 +60,13 @@ class Program:
         if len(set(self.slots)) < len(self.slots):
             raise ProgramError(f"a slot is named twice in {', '.join(self.slots)}; rename one")
 
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """The constants among the arguments, in order."""
+        return tuple(
+            a for statement in self.statements for a in statement.arguments if isinstance(a, float)
+        )
+
     def with_statements(self, statements: Iterable[Statement]) -> Program:
         """The same slots with other statements."""
         return Program(tuple(statements), self.slots)

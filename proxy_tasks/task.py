@@ -185,6 +185,15 @@ class Task:
         return digest.hexdigest()[:16]
 
 
+def memory_share(slots: int, reference: int) -> float:
+    """How many times another program's weights fit a program's model in as much memory.
+
+    A model takes memory for its weights, its gradients and every slot of the optimizer;
+    `slots` and `reference` are the live slots of the program and of the other.
+    """
+    return (2 + reference) / (2 + slots)
+
+
 def batches(task: Sized, n_train: int, seed: int) -> np.ndarray:
     """Which training examples each step of replicate `seed` sees, int32 [steps, batch].
 

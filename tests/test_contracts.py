@@ -84,6 +84,18 @@ def test_inspect_id_json_follows_its_schema(folder: Path, capsys: pytest.Capture
     assert entry["ancestry"][-1]["id"] == 40
 
 
+def test_the_fittest_are_programs_of_their_own(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["inspect", str(folder), "--top", "1000"]) == 0
+    with RunLog.open(folder) as log:
+        rows = log.records("round > 0 AND source IS NULL AND outcome = 'finished'")
+        expected = {r.number for r in rows if r.mutation != AGAIN and r.fitness is not None}
+    lines = capsys.readouterr().out.partition("fittest in the search")[2].splitlines()[1:]
+    shown = [
+        int(line.split()[0]) for line in lines if line.split()[:1] and line.split()[0].isdigit()
+    ]
+    assert set(shown) == expected
+
+
 def test_tasks_json_follows_its_schema(capsys: pytest.CaptureFixture) -> None:
     jsonschema.validate(printed(capsys, "tasks", "--json"), schema("tasks"))
 

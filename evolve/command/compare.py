@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evolve.command.simplify import task_names, trials_pool
+from evolve.command.trials import task_names, trials_pool
 from evolve.errors import BadInput
 from evolve.programs import load_program
 from evolve.search.config import EQUAL_MEMORY, Config

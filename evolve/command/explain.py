@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evolve.command.simplify import task_names, trials_pool
+from evolve.command.trials import task_names, trials_pool
 from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
 from evolve.search.summary import champion_number

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from evolve.command.options import check_names, worker_count
+from evolve.command.options import check_names, search_path, worker_count
 from evolve.command.progress import Progress
 from evolve.command.show import print_result
 from evolve.command.timings import remember_seconds
@@ -147,8 +145,7 @@ def _setup(log: RunLog, config: Config) -> Setup:
             "seeds": list(range(config.replicates[-1])),
             "shares": [config.share(number, slots) for number in range(slots + 2)],
         },
-        # A user's task may lie in the folder the command was typed in.
-        path=(os.getcwd(), *(entry for entry in sys.path if entry)),
+        path=search_path(),
         log=str((log.folder / "workers.log").resolve()),
     )
 

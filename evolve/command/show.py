@@ -128,9 +128,10 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
     )
     table = Table("id", "fitness", "slots", "statements", "mutation", box=None)
     condition = (
-        "round > 0 AND source IS NULL AND outcome = 'finished' ORDER BY fitness DESC LIMIT ?"
+        "round > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
+        "ORDER BY fitness DESC LIMIT ?"
     )
-    rows = log.select(f"SELECT number FROM programs WHERE {condition}", (top,))
+    rows = log.select(f"SELECT number FROM proposals WHERE {condition}", (top,))
     for (number,) in rows:
         record = log.record(number)
         assert record is not None

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from typing import Any
 
-from evolve.command.options import check_names, worker_count
+from evolve.command.trials import task_names, trials_pool
 from evolve.errors import BadInput
 from evolve.programs import load_program
 from evolve.search.budget import EVALUATIONS, parse_budget
-from evolve.search.config import Config
-from evolve.search.pool import Pool, Setup, open_pool
 from evolve.understand.ablation import MARGIN, PAIRS, Ablation
 from evolve.understand.chain import ABLATION, LIMIT, Step
 from evolve.understand.simplify import Chain, prove, simplify
 from evolve.understand.trials import Trials
 from primitives.program import Program
 from primitives.text import to_text
-from primitives.zoo import zoo
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -41,27 +36,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps({**chain.to_json(), "tasks": list(names)}, indent=2))
     else:
         _print_end(chain, arguments.proven)
-
-
-def task_names(text: str | None) -> tuple[str, ...]:
-    """Names of tasks, separated by commas; by default those of a run.
-
-    Raises:
-        BadInput: if there is no such task.
-    """
-    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
-    names = names or Config().tasks
-    check_names(names)
-    return names
-
-
-def trials_pool(names: tuple[str, ...], count: str) -> Pool:
-    """A pool on this machine that trains on these tasks."""
-    setup = Setup(
-        request={"program": to_text(zoo("adamw")), "tasks": list(names), "rung": 1, "seeds": [0]},
-        path=(os.getcwd(), *(entry for entry in sys.path if entry)),
-    )
-    return open_pool(setup, worker_count(count, Config()))
 
 
 def _evaluations(text: str | None) -> int:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from statistics import median
 
-from evolve.search.log import AGAIN, RunLog
+from evolve.search.log import RunLog
 from evolve.search.provenance import machine
 
 
@@ -35,10 +35,8 @@ def remember_seconds(log: RunLog) -> None:
         return
     (name,) = config["tasks"]
     rows = log.select(
-        "SELECT seconds FROM timings JOIN programs USING (number) "
-        "WHERE outcome = 'finished' AND number > 0 AND mutation != ? "
-        "ORDER BY number DESC LIMIT 200",
-        (AGAIN,),
+        "SELECT seconds FROM timings JOIN proposals USING (number) "
+        "WHERE outcome = 'finished' AND number > 0 ORDER BY number DESC LIMIT 200"
     )
     if not rows:
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput, nearest
+from proxy_tasks.task import memory_share
 
 RESTARTS = ("alternate", "start", "best")
 EQUAL_MEMORY, LOSS = "equal-memory", "loss"
@@ -101,10 +102,9 @@ class Config:
     def share(self, slots: int, start: int) -> float:
         """How many times the weights of the start program's model a program's may have.
 
-        A model takes memory for weights, gradients and slots, each of its size;
         `slots` and `start` are the live slots of the program and the start program.
         """
-        return (2 + start) / (2 + slots) if self.objective == EQUAL_MEMORY else 1.0
+        return memory_share(slots, start) if self.objective == EQUAL_MEMORY else 1.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -18,7 +18,7 @@ from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
-from evolve.search.log import AGAIN, Record, RunLog
+from evolve.search.log import Record, RunLog
 from evolve.search.pool import Finished, Pool
 from proxy_tasks.status import FINISHED
 
@@ -190,10 +190,10 @@ class Driver:
     def _finalists(self) -> list[int]:
         """The best for each number of slots, each of another structure, and the best of all."""
         rows = self.log.select(
-            "SELECT number, slots, max(fitness) AS best FROM programs WHERE round > 0 "
-            "AND source IS NULL AND outcome = ? AND mutation != ? AND fitness > 0 "
+            "SELECT number, slots, max(fitness) AS best FROM proposals WHERE round > 0 "
+            "AND source IS NULL AND outcome = ? AND fitness > 0 "
             "GROUP BY slots, structure ORDER BY best DESC, number",
-            (FINISHED, AGAIN),
+            (FINISHED,),
         )
         found: dict[int, list[int]] = {}
         for number, slots, _ in rows:

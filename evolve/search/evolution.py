@@ -157,7 +157,7 @@ class Evolution:
         size = self.config.tuning_tournament if tuning else self.config.tournament
         parent = self.population.draw(rng, size, self._preference)
         program = self.program(parent)
-        if tuning or (rng.random() < self.config.constants_share and _has_constants(program)):
+        if tuning or (rng.random() < self.config.constants_share and program.constants):
             return parent, mutate_constants(program, rng)
         return parent, mutate(program, rng, self.config.max_statements)
 
@@ -219,7 +219,7 @@ class Evolution:
             # The start program is one evaluation; the tuning comes on top.
             enough = self.evaluated > self.config.tuning_evaluations
             futile = self.proposed > _FUTILE * (1 + self.config.tuning_evaluations)
-            return bool(self.results) and (enough or futile or not _has_constants(self.start))
+            return bool(self.results) and (enough or futile or not self.start.constants)
         return len(self.results) - self._improved >= self.config.patience
 
     def _begin_round(self, number: int) -> None:
@@ -377,7 +377,3 @@ class Evolution:
         if isinstance(program, str):
             program = self._programs[number] = from_text(program)
         return program
-
-
-def _has_constants(program: Program) -> bool:
-    return any(not isinstance(a, str) for s in program.statements for a in s.arguments)

@@ -47,6 +47,8 @@ CREATE TABLE sessions (
     number INTEGER PRIMARY KEY, started TEXT NOT NULL, seconds REAL NOT NULL, data TEXT NOT NULL);
 CREATE TABLE timings (number INTEGER PRIMARY KEY, seconds REAL NOT NULL);
 """
+#: The rows that are programs of their own.
+_VIEW = f"CREATE VIEW proposals AS SELECT * FROM programs WHERE mutation != '{AGAIN}';"
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class RunLog:
         _configure(connection)
         log = RunLog(folder, connection, lock)
         connection.executescript(
-            f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION};"
+            f"BEGIN; {_SCHEMA} {_VIEW} PRAGMA application_id = {_APPLICATION};"
             f"PRAGMA user_version = {FORMAT};"
         )
         for key, value in facts.items():

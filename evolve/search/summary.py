@@ -9,7 +9,7 @@ from evolve.search import judge
 from evolve.search.driver import training_steps
 from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import Losses, final_losses, learns
-from evolve.search.log import AGAIN, Record, RunLog
+from evolve.search.log import Record, RunLog
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
@@ -17,9 +17,7 @@ from proxy_tasks.status import FINISHED
 #: What the paper reports, for comparison (arXiv 2302.06675, section 2.3).
 PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE = 0.891, 0.698
 
-_CANDIDATES = (
-    f"round > {TUNING} AND source IS NULL AND outcome = '{FINISHED}' AND mutation != '{AGAIN}'"
-)
+_CANDIDATES = f"round > {TUNING} AND source IS NULL AND outcome = '{FINISHED}'"
 
 
 def summarize(log: RunLog) -> dict[str, Any]:
@@ -37,10 +35,8 @@ def summarize(log: RunLog) -> dict[str, Any]:
         "evals_per_second": counts["evaluated"] / seconds if seconds else None,
         "outcomes": dict(
             log.select(
-                "SELECT outcome, count(*) FROM programs "
-                "WHERE source IS NULL AND outcome IS NOT NULL AND mutation != ? "
-                "GROUP BY outcome ORDER BY outcome",
-                (AGAIN,),
+                "SELECT outcome, count(*) FROM proposals "
+                "WHERE source IS NULL AND outcome IS NOT NULL GROUP BY outcome ORDER BY outcome"
             )
         ),
         "baseline": _baseline(log),
@@ -54,14 +50,10 @@ def summarize(log: RunLog) -> dict[str, Any]:
 
 def _counts(log: RunLog) -> dict[str, Any]:
     ((generated, hits, invalid, rounds),) = log.select(
-        "SELECT count(*), count(source), total(rejected), max(round) FROM programs "
-        "WHERE mutation != ?",
-        (AGAIN,),
+        "SELECT count(*), count(source), total(rejected), max(round) FROM proposals"
     )
     ((evaluated,),) = log.select(
-        "SELECT count(*) FROM programs "
-        "WHERE source IS NULL AND outcome IS NOT NULL AND mutation != ?",
-        (AGAIN,),
+        "SELECT count(*) FROM proposals WHERE source IS NULL AND outcome IS NOT NULL"
     )
     ((redundant,),) = log.select(
         "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
@@ -81,8 +73,8 @@ def baseline_number(log: RunLog) -> int | None:
     """The tuned start program: the best of round 0 that learns every task."""
     untrained = _untrained(log)
     rows = log.select(
-        f"SELECT number, losses FROM programs WHERE round = {TUNING} AND source IS NULL "
-        f"AND outcome = '{FINISHED}' AND mutation != '{AGAIN}' ORDER BY fitness DESC, number"
+        f"SELECT number, losses FROM proposals WHERE round = {TUNING} AND source IS NULL "
+        f"AND outcome = '{FINISHED}' ORDER BY fitness DESC, number"
     )
     learnt = (n for n, marks in rows if learns(final_losses(json.loads(marks)), untrained))
     return next(learnt, None)
@@ -91,7 +83,7 @@ def baseline_number(log: RunLog) -> int | None:
 def best_number(log: RunLog) -> int | None:
     """The fittest program of the search; None if none is better than the baseline."""
     rows = log.select(
-        f"SELECT number FROM programs WHERE {_CANDIDATES} AND fitness > 0 "
+        f"SELECT number FROM proposals WHERE {_CANDIDATES} AND fitness > 0 "
         "ORDER BY fitness DESC, number LIMIT 1"
     )
     return rows[0][0] if rows else None
@@ -156,7 +148,7 @@ def _final(record: Record) -> dict[str, list[float]] | None:
 def hall_of_fame(log: RunLog) -> list[dict[str, Any]]:
     """The best program for each number of live slots and live statements."""
     rows = log.select(
-        "SELECT number, max(fitness), slots, live, program FROM programs "
+        "SELECT number, max(fitness), slots, live, program FROM proposals "
         f"WHERE {_CANDIDATES} AND fitness IS NOT NULL GROUP BY slots, live ORDER BY slots, live"
     )
     return [

@@ -41,7 +41,7 @@ class Ablation:
     def at_its_best(self, program: Program) -> Step | None:
         """The program with the scale and constants that suit the tasks, if that is better."""
         ((best, _),) = self._trials.at_best_scale([program])
-        tuned = self._trials.tuned(best, TUNING) if _has_constants(best) else best
+        tuned = self._trials.tuned(best, TUNING) if best.constants else best
         shown = self._trials.compare(tuned, program, self._pairs)
         failed = self._trials.compare(program, program, 2) is None
         if not failed and (shown is None or shown.high >= 0):
@@ -218,10 +218,6 @@ def round_constants(program: Program, digits: int) -> Program:
         )
         for s in program.statements
     )
-
-
-def _has_constants(program: Program) -> bool:
-    return any(not isinstance(a, str) for s in program.statements for a in s.arguments)
 
 
 def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> list[Program]:

@@ -48,7 +48,7 @@ def rank(
     reference = None
     for name, program in programs:
         ((best, _),) = trials.at_best_scale([program])
-        tuned = trials.tuned(best, tuning) if _has_constants(best) else best
+        tuned = trials.tuned(best, tuning) if best.constants else best
         (losses,) = trials.deciding([tuned], pairs, HELDOUT)
         better = None
         if reference is not None:
@@ -64,7 +64,3 @@ def _summary(losses: Losses | None) -> dict[str, tuple[float, float]] | None:
     return {
         task: (fmean(values), stdev(values) / sqrt(len(values))) for task, values in losses.items()
     }
-
-
-def _has_constants(program: Program) -> bool:
-    return any(not isinstance(a, str) for s in program.statements for a in s.arguments)

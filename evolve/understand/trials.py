@@ -20,6 +20,7 @@ from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
+from proxy_tasks.task import memory_share
 
 #: Seeds of scales and tuning, and of decisions; far from the search's, and from its judge's.
 CHOOSING, DECIDING = 3_000_000, 4_000_000
@@ -86,8 +87,8 @@ class Trials:
 
     def _request(self, text: str, seed: int, split: str) -> dict[str, object]:
         share = 1.0
-        if self._memory is not None:  # weights, gradients, slots
-            share = (2 + self._memory) / (2 + len(analyse(from_text(text)).slots))
+        if self._memory is not None:
+            share = memory_share(len(analyse(from_text(text)).slots), self._memory)
         return {
             "action": "evaluate",
             "program": text,
