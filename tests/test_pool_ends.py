@@ -70,6 +70,36 @@ def test_a_worker_that_is_killed_at_work_is_a_crash() -> None:
         assert answer["detail"] == "the worker process ended with signal SIGKILL"
 
 
+class _Told(Exception):
+    pass
+
+
+def _tell(number: int, frame: object) -> None:
+    raise _Told(number)
+
+
+def test_a_signal_while_ray_starts_is_handled_when_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolve.search.pool import ray
+
+    done: list[str] = []
+
+    def init(**options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # the main thread looks at the signal meanwhile
+        done.append("init")
+
+    monkeypatch.setattr(ray.ray, "init", init)
+    monkeypatch.setattr(ray.ray, "shutdown", lambda: done.append("shutdown"))
+    before = signal.signal(signal.SIGTERM, _tell)
+    try:
+        with pytest.raises(_Told, match=str(int(signal.SIGTERM))):
+            ray.RayPool(SETUP, 1)
+        assert done == ["init", "shutdown"]
+        assert signal.getsignal(signal.SIGTERM) is _tell
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_bad_task_is_bad_input(count: int) -> None:
     request = {**PREPARE, "tasks": ["tasks_that_fail:raises_in_init"]}

@@ -9,6 +9,9 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 # `uv run` would otherwise make every worker resolve the environment again.
@@ -89,13 +92,21 @@ class RayPool(Pool):
 
     def __init__(self, setup: Setup, size: int, address: str | None = None) -> None:
         super().__init__(setup, size)
-        self._start(size, address)
+        # In the main thread Ray would put handlers of its own in the place of ours; they exit,
+        # and an exit raised within a callback (after a fork, say) is lost. Ray's processes
+        # end with the thread that started them, so it stays.
+        self._thread = ThreadPoolExecutor(1)
+        try:
+            with _signals_at_the_end():
+                self._thread.submit(self._start, size, address).result()
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def _start(size: int, address: str | None) -> None:
         if address is not None:
             _check_address(address)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         options: dict[str, Any] = {
             "address": address or "local",
             "log_to_driver": False,
@@ -111,19 +122,12 @@ class RayPool(Pool):
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE,
             }
-        terminated = False
         try:
             ray.init(**options)
-        except SystemExit:  # Ray's handler of SIGTERM, which is in place by now
-            terminated = True
         except (ConnectionError, ValueError) as error:
             if address is None:
                 raise
             raise _no_cluster(address, error) from None
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # Ray puts its own in their place
-        if terminated:
-            signal.raise_signal(signal.SIGTERM)
 
     def _new_worker(self) -> Worker:
         return ActorWorker(self.setup)
@@ -136,6 +140,25 @@ class RayPool(Pool):
     def close(self) -> None:
         super().close()
         ray.shutdown()
+        self._thread.shutdown()
+
+
+@contextmanager
+def _signals_at_the_end() -> Iterator[None]:
+    """Signals that come inside reach their handlers at the end: half a Ray cannot be shut down."""
+    received: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, frame: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if received:
+            signal.alarm(0)  # Ray would abort this process 3 seconds after a signal
+            signal.raise_signal(received[0])
 
 
 def _check_address(address: str) -> None:
