@@ -14,7 +14,7 @@ from typing import Any
 
 from evolve.errors import BadInput
 from evolve.search import judge
-from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
@@ -87,6 +87,7 @@ class Driver:
             EVALUATIONS: self.evolution.evaluated,
             PROGRAMS: self.evolution.generated,
             SECONDS: self.seconds,
+            STEPS: self.steps,
         }
         return spent[kind]
 

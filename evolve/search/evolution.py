@@ -170,7 +170,8 @@ class Evolution:
         if self.round == TUNING:
             parent = population.draw(niche, rng, config.tuning_tournament, self._preference)
             return parent, mutate_constants(self.program(parent), rng)
-        if self._tuned < config.constants_share * self._trained:
+        share = config.constants_share
+        if share and self._tuned <= share * self._trained:
             parent = population.draw(niche, rng, config.constants_tournament, self._promise)
             if self.program(parent).constants:
                 return parent, mutate_constants(self.program(parent), rng)
