@@ -40,6 +40,7 @@ class Config:
         constants_tournament: members drawn to choose the parent of such a child.
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
+        match_steps: whether a child of those mutations is given steps as large as its parent's.
         structure_tries: how many programs of one structure those mutations may train.
         patience: programs without a new best before a new round starts.
         restart: where rounds after the first start: `start` (the tuned start
@@ -72,6 +73,7 @@ class Config:
     constants_tournament: int = 8
     optimism: float = 0.03
     structure_tries: int = 3
+    match_steps: bool = True
     niche_tournament: int = 2
     patience: int = 30_000
     restart: str = "alternate"
@@ -185,7 +187,13 @@ def _typed(key: str, value: Any, default: Any) -> Any:
 
 
 def _type_name(value: Any) -> str:
-    return {int: "whole number", float: "number", str: "text", tuple: "list"}[type(value)]
+    return {
+        int: "whole number",
+        float: "number",
+        str: "text",
+        tuple: "list",
+        bool: "true or false",
+    }[type(value)]
 
 
 def _require(holds: bool, name: str, value: Any, what: str) -> None:

@@ -20,6 +20,7 @@ from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
 from evolve.search.log import Record, RunLog
 from evolve.search.pool import Finished, Pool
+from evolve.search.stepsize import Stretch
 from proxy_tasks.status import FINISHED
 
 #: Seconds between looks at signals and the clock while waiting.
@@ -47,7 +48,7 @@ class Driver:
         self._observe = observe
         self.config = Config.from_json(log.meta("config"))
         self.untrained = self._check_tasks()
-        self.evolution = Evolution(self.config, self.untrained)
+        self.evolution = Evolution(self.config, self.untrained, self._stretches())
         self.evolution.restore(log.records())
         self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
         self.steps = training_steps(log)
@@ -245,6 +246,10 @@ class Driver:
                         f"but the run began with {known[name][fact]}; start a new run"
                     )
         return {name: facts["untrained"] for name, facts in known.items()}
+
+    def _stretches(self) -> list[Stretch]:
+        tasks = self.log.meta("tasks").values() if self.config.match_steps else ()
+        return [Stretch(facts["stretch"]) for facts in tasks if facts.get("stretch")]
 
     def _open_session(self) -> tuple[float, int]:
         ((before,),) = self.log.select("SELECT total(seconds) FROM sessions")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -39,6 +39,7 @@ from evolve.search.generation import random_program
 from evolve.search.log import AGAIN, Record
 from evolve.search.mutation import TUNE, Mutant, child_rng, mutate, mutate_constants
 from evolve.search.population import Population
+from evolve.search.stepsize import Stretch, factor, rescaled
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
 from primitives.program import Program
@@ -78,8 +79,11 @@ class Result:
 class Evolution:
     """The state of a search: what has been proposed, committed and learnt."""
 
-    def __init__(self, config: Config, untrained: Losses) -> None:
+    def __init__(
+        self, config: Config, untrained: Losses, stretches: Sequence[Stretch] = ()
+    ) -> None:
         self.config = config
+        self._stretches = stretches
         self.untrained = untrained
         self.start = from_text(config.start)
         self._functions = [f for f in FUNCTIONS if f.name not in config.without]
@@ -185,7 +189,19 @@ class Evolution:
             known = mutant.analysis.functional_hash in self._cache  # costs nothing
             if known or self._tries[mutant.analysis.structure] < self.config.structure_tries:
                 break
-        return mutant
+        return mutant if known else self._at_size_of(parent, mutant)
+
+    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant:
+        """The child with steps about as large as its parent's."""
+        by = factor(mutant.program, parent, self._stretches)
+        if by == 1:
+            return mutant
+        program = rescaled(mutant.program, by, self._stretches)
+        return mutant._replace(
+            program=program,
+            analysis=analyse(program),
+            mutation=f"{mutant.mutation}; steps times {by:g}",
+        )
 
     def _draw(self, parent: Program, rng: random.Random) -> Mutant:
         if self.config.method == RANDOM:
