@@ -144,7 +144,7 @@ def _setup(log: RunLog, config: Config) -> Setup:
             "rung": 1,
             "seeds": list(range(config.replicates[-1])),
             "shares": [config.share(number, slots) for number in range(slots + 2)],
-            "stretch": config.match_steps,
+            "stretch": config.stretches,
         },
         path=search_path(),
         log=str((log.folder / "workers.log").resolve()),
