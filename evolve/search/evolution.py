@@ -17,7 +17,6 @@ seeds, and so on while it stays ahead; only on all of them it counts as the best
 
 from __future__ import annotations
 
-import random
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,8 @@ from math import sqrt
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search.config import EQUAL_MEMORY, RANDOM, Config
+from evolve.search.breeding import Breeding
+from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.fitness import (
     Losses,
     Marks,
@@ -35,13 +35,11 @@ from evolve.search.fitness import (
     learns,
     score,
 )
-from evolve.search.generation import random_program
 from evolve.search.log import AGAIN, Record
-from evolve.search.mutation import TUNE, Mutant, child_rng, mutate, mutate_constants
+from evolve.search.mutation import TUNE, Mutant, child_rng, mutate_constants
 from evolve.search.population import Population
-from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
+from evolve.search.stretches import Stretch
 from primitives.abstract import analyse
-from primitives.functions import FUNCTIONS
 from primitives.program import Program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED, STOPPED
@@ -55,14 +53,6 @@ _HURDLES_EVERY = 32
 _ENOUGH = 8
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
 _FUTILE = 50
-#: How many children are drawn, at most, to find one of a structure that is worth training.
-_REDRAWS = 64
-#: Children whose updates make a larger angle with their parent's hardly ever learn (of 1,700
-#: below 0.4 on `text_transformer` 55 finished), and those that make a smaller one are the
-#: parent again (half of all the training steps went to those, above 0.99999).
-_UNLIKE, _ALIKE = 0.4, 1 - 1e-5
-#: Constants that change the updates by a smaller share of their size change nothing.
-_NO_DIFFERENCE = 5e-3
 
 
 @dataclass(slots=True)
@@ -89,10 +79,8 @@ class Evolution:
         self, config: Config, untrained: Losses, stretches: Sequence[Stretch] = ()
     ) -> None:
         self.config = config
-        self._stretches = stretches
         self.untrained = untrained
         self.start = from_text(config.start)
-        self._functions = [f for f in FUNCTIONS if f.name not in config.without]
         self.start_slots = len(analyse(self.start).slots)
         self.results: list[Result] = []
         self.pending: deque[Record] = deque()
@@ -111,6 +99,7 @@ class Evolution:
         #: Programs trained in the search: all, those that differ in constants, of each structure.
         self._trained = self._tuned = 0
         self._tries: Counter[str] = Counter()
+        self._breeding = Breeding(config, stretches, self._cache, self._tries)
         self._programs: dict[int, Program | str] = {}
         self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
@@ -184,51 +173,9 @@ class Evolution:
         if share and self._tuned <= share * self._trained:
             parent = population.draw(niche, rng, config.constants_tournament, self._promise)
             if self.program(parent).constants:
-                return parent, self._other_constants(self.program(parent), rng)
+                return parent, self._breeding.other_constants(self.program(parent), rng)
         parent = population.draw(niche, rng, config.tournament, self._preference)
-        return parent, self._new_structure(self.program(parent), rng)
-
-    def _new_structure(self, parent: Program, rng: random.Random) -> Mutant:
-        """A child by one of the paper's mutations that is worth training, or costs nothing."""
-        for _ in range(_REDRAWS):
-            mutant = self._draw(parent, rng)
-            if mutant.analysis.functional_hash in self._cache:
-                break
-            if self._tries[mutant.analysis.structure] >= self.config.structure_tries:
-                continue
-            if not self._stretches or self.config.method == RANDOM:
-                break
-            alike = resemblance(mutant.program, parent, self._stretches)
-            if _UNLIKE < alike < _ALIKE:
-                return self._at_size_of(parent, mutant)
-        return mutant
-
-    def _other_constants(self, parent: Program, rng: random.Random) -> Mutant:
-        """A child with other constants that change its steps."""
-        for _ in range(_REDRAWS):
-            mutant = mutate_constants(parent, rng)
-            if not self._stretches:
-                break
-            if difference(mutant.program, parent, self._stretches) > _NO_DIFFERENCE:
-                break
-        return mutant
-
-    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant:
-        """The child with steps about as large as its parent's."""
-        by = factor(mutant.program, parent, self._stretches)
-        if by == 1:
-            return mutant
-        program = rescaled(mutant.program, by, self._stretches)
-        return mutant._replace(
-            program=program,
-            analysis=analyse(program),
-            mutation=f"{mutant.mutation}; steps times {by:g}",
-        )
-
-    def _draw(self, parent: Program, rng: random.Random) -> Mutant:
-        if self.config.method == RANDOM:
-            return random_program(self.start.slots, rng, self._functions)
-        return mutate(parent, rng, self.config.max_statements, self._functions)
+        return parent, self._breeding.other_structure(self.program(parent), rng)
 
     def _niche_rank(self, niche: int) -> float:
         best = self.bests.get(niche)
