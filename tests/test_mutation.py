@@ -119,6 +119,43 @@ def test_insert_targets_are_drawn_uniformly() -> None:
     assert_uniform(counts, 4)
 
 
+def test_an_insertion_on_an_edge_is_read_there_and_nowhere_else() -> None:
+    reads = [
+        (i, j)
+        for i, statement in enumerate(ADAMW.statements)
+        for j, argument in enumerate(statement.arguments)
+        if isinstance(argument, str)
+    ]
+
+    def draw(rng: Random) -> tuple[int, int] | None:
+        edit = mutation.insert_on_edge(ADAMW, rng)
+        if edit is None:  # a function without arguments
+            return None
+        child, words = edit
+        place = int(words.split()[1].rstrip(":")) - 1
+        added, reader = child.statements[place : place + 2]
+        old = ADAMW.statements[place]
+        assert child.statements[:place] == ADAMW.statements[:place]
+        assert child.statements[place + 2 :] == ADAMW.statements[place + 1 :]
+        assert (reader.target, reader.function) == (old.target, old.function)
+        assert added.target not in ADAMW.inputs() | {s.target: "" for s in ADAMW.statements}
+        pairs = zip(old.arguments, reader.arguments, strict=True)
+        (position,) = [j for j, (before, after) in enumerate(pairs) if before != after]
+        assert reader.arguments[position] == added.target
+        assert old.arguments[position] in added.arguments
+        return place, position
+
+    is_eventually(draw, {*reads, None}, {*reads, None})
+
+
+def test_a_share_of_the_insertions_is_made_on_edges() -> None:
+    for share in (0.0, 0.5, 1.0):
+        words = [mutate(ADAMW, Random(seed), on_edges=share).mutation for seed in range(900)]
+        inserted = [w for w in words if w.startswith("insert")]
+        on_edges = sum(", read by " in w for w in inserted) / len(inserted)
+        assert abs(on_edges - share) < 0.15 and (on_edges == share or share == 0.5)
+
+
 @pytest.mark.parametrize("program", [ADAMW, LONG], ids=["adamw", "long"])
 def test_insert_draws_functions_uniformly(program: Program) -> None:
     counts = Counter()
@@ -189,6 +226,20 @@ def test_constants_are_multiplied_by_two_to_a_standard_normal() -> None:
     variance = sum(e * e for e in exponents) / len(exponents)
     assert abs(mean) < 5 / math.sqrt(len(exponents))
     assert abs(variance - 1) < 5 * math.sqrt(2 / len(exponents))
+
+
+def test_fine_changes_of_constants() -> None:
+    """Of their size, or of their distance from 1, by a smaller factor."""
+    changes = []
+    for seed in range(3000):
+        (statement,) = mutate_constants(SCALED, Random(seed), finely=1.0).program.statements
+        value = float(statement.arguments[1])
+        changes.append(math.log2(value / 0.5) if value > 0 else -math.inf)
+    # 0.5 lies as far from 1 as from 0: the two are mirror images of each other.
+    up, down = (sum(sign * c > 0.1 for c in changes) for sign in (1, -1))
+    assert abs(up - down) < 5 * math.sqrt(up + down)
+    inside = sum(abs(c) < mutation.FINE for c in changes) / len(changes)
+    assert 0.6 < inside < 0.75
 
 
 def test_mutate_constants_touches_constants_and_nothing_else() -> None:

@@ -1,0 +1,89 @@
+"""Which children are trained: their steps differ from their parent's, but not quite."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import numpy as np
+import pytest
+from fakes import config
+from test_stretches import stretch
+
+from evolve.search.breeding import ALIKE, DRAWS, NO_DIFFERENCE, UNLIKE, Breeding
+from evolve.search.mutation import Mutant, mutate
+from evolve.search.stretches import Stretch
+from primitives.abstract import analyse
+from primitives.program import Program
+from primitives.zoo import NAMES, zoo
+
+STRETCHES = [Stretch(stretch(seed)) for seed in (0, 1)]
+
+
+def breeding(stretches: list[Stretch], known: dict[str, int] | None = None) -> Breeding:
+    return Breeding(config(structure_tries=1), stretches, known or {}, Counter())
+
+
+def angles(child: Program, parent: Program) -> list[float]:
+    """The cosines between their updates, by another road."""
+    pairs = [(s.updates(child), s.updates(parent)) for s in STRETCHES]
+    with np.errstate(all="ignore"):
+        return [float(np.corrcoef(np.r_[u, -u], np.r_[v, -v])[0, 1]) for u, v in pairs]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_children_step_otherwise_than_their_parent_but_not_quite(name: str) -> None:
+    parent = zoo(name)
+    passed = 0
+    for seed in range(25):
+        mutant = breeding(STRETCHES).other_structure(parent, Random(seed))
+        assert mutant.analysis == analyse(mutant.program)
+        passed += mutant.passed
+        if mutant.passed < DRAWS - 1:
+            assert UNLIKE - 1e-6 < min(angles(mutant.program, parent)) < ALIKE + 1e-6
+    assert passed > 0
+
+
+def test_without_stretches_children_are_taken_as_they_come() -> None:
+    for seed in range(20):
+        taken = breeding([]).other_structure(zoo("adamw"), Random(seed))
+        drawn = mutate(zoo("adamw"), Random(seed), on_edges=config().on_edges)
+        assert (taken.program, taken.passed) == (drawn.program, 0)
+
+
+def test_what_is_known_is_taken_only_if_it_is_drawn_first() -> None:
+    parent = zoo("adamw")
+
+    def draw(known: dict[str, int], seed: int) -> Mutant:
+        return breeding(STRETCHES, known).other_structure(parent, Random(seed))
+
+    seen = set()
+    for seed in range(60):
+        mutant = draw({}, seed)
+        if "steps times" in mutant.mutation:  # what is known is what was trained
+            continue
+        again = draw({mutant.analysis.functional_hash: 7}, seed)
+        seen.add(mutant.passed == 0)
+        assert (again.program == mutant.program) == (mutant.passed == 0)
+    assert seen == {True, False}
+
+
+def test_structures_that_were_tried_are_passed_over() -> None:
+    parent = zoo("adamw")
+    first = breeding(STRETCHES).other_structure(parent, Random(3))
+    tries = {first.analysis.structure: 1}
+    other = Breeding(config(structure_tries=1), STRETCHES, {}, tries)
+    assert other.other_structure(parent, Random(3)).analysis.structure not in tries
+
+
+def test_other_constants_change_the_steps() -> None:
+    parent = zoo("adamw")
+    for seed in range(40):
+        mutant = breeding(STRETCHES).other_constants(parent, Random(seed))
+        assert mutant.analysis.structure == analyse(parent).structure
+        moved = [
+            np.linalg.norm(s.updates(mutant.program) - s.updates(parent))
+            / np.linalg.norm(s.updates(parent))
+            for s in STRETCHES
+        ]
+        assert max(moved) > NO_DIFFERENCE
