@@ -1,0 +1,179 @@
+"""The funnel: what was good on the small tasks is judged on larger ones.
+
+A rung is a task with ten or a hundred times the compute: a larger model, larger batches.
+The best finalists and the tuned start are trained there, each at the best of a few scales
+of its update, the start moreover with constants tuned at that rung. The champion is the
+best on both sizes; champion and start are then compared on held-out data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from evolve.errors import BadInput
+from evolve.search import ending, judge
+from evolve.search.fitness import Losses
+from evolve.understand import tuning
+from evolve.understand.searched import Searched
+from evolve.understand.trials import HELDOUT
+from primitives.abstract import analyse
+from primitives.program import Program
+from primitives.text import from_text, to_text
+
+#: Finalists that go to the larger rung at most.
+CANDIDATES = 4
+#: Factors of the update that are tried beside 1.
+FACTORS = (0.125, 0.25, 0.5, 2.0)
+#: Fresh seeds that choose among the candidates, and held-out pairs that compare.
+FRESH, PAIRS = 4, 8
+
+
+class Rung:
+    """The trainings of a run at a larger rung.
+
+    Raises:
+        BadInput: if a task has no such rung.
+    """
+
+    def __init__(self, run: Searched, rung: int) -> None:
+        self.run, self.rung = run, rung
+        self._doing = f"judging at x{rung}"
+        self.trials = run.trials(self._doing, choosing=tuning.SEEDS, rung=rung)
+        self.shipped = tuning.shipped(self.trials.tasks, rung, run.config.start)
+
+    def tuned(self) -> tuning.Tuning:
+        """The start program with constants tuned at this rung; tuned now if it never was."""
+        if self.shipped:
+            return self.shipped
+        doing = f"tuning the start program at x{self.rung}"
+        trials = self.run.trials(doing, choosing=tuning.SEEDS, rung=self.rung)
+        return tuning.tuned(trials, self.rung, self.run.config.start)
+
+    def fitness(self, programs: Sequence[Program], baseline: Program) -> list[float | None]:
+        """The fitness of programs on fresh seeds; None where a training failed."""
+        seeds = judge.seeds(judge.FINAL, FRESH)
+        base, *found = self.trials.losses([baseline, *programs], seeds)
+        if base is None:
+            return [None] * len(found)
+        return [judge.fitness(losses or {}, base, self._untrained) for losses in found]
+
+    def heldout(self, champion: int, programs: dict[str, Program]) -> dict[str, Any]:
+        """Baseline and champion on seeds and data that nothing was chosen on."""
+        seeds = judge.seeds(judge.HELDOUT, PAIRS)
+        losses = self.trials.losses(list(programs.values()), seeds, HELDOUT)
+        return {
+            "id": champion,
+            "rung": self.rung,
+            "untrained": self._untrained,
+            "programs": {name: to_text(program) for name, program in programs.items()},
+            **{name: found or {} for name, found in zip(programs, losses, strict=True)},
+        }
+
+    @property
+    def _untrained(self) -> Losses:
+        return {task: facts["untrained"] for task, facts in self.trials.tasks.items()}
+
+    def affordable(self) -> int:
+        """How many candidates the steps that are left to the run suffice for."""
+        run, at_rung = self.run, self.run.steps * self.rung
+        tuned = 0 if self.shipped else tuning.TRAININGS
+        fixed = (tuned + 2 * PAIRS) * at_rung + 2 * run.config.judge_seeds * run.steps
+        each = (tuning.SEEDS * (1 + len(FACTORS)) + FRESH) * at_rung
+        return min(CANDIDATES, int((run.left() - fixed) // each) - 1)  # the baseline is one
+
+
+def funnel(run: Searched, rung: int) -> dict[str, Any]:
+    """Choose the champion on both sizes, and compare it with the start on the larger.
+
+    As many candidates are taken as there are steps left for.
+    """
+    rows = [
+        {"id": n, "slots": len(analyse(run.program(n)).slots), "fresh": value, "rung": None}
+        for n, value in sorted(run.fresh().items())
+    ]
+    result = {"champion": run.champion, "finalists": rows, "steps": 0, "cost": 0, "rung": rung}
+    best = candidates(rows)
+    if not best:  # no finalist is better than the start
+        return result
+    try:
+        at_rung = Rung(run, rung)
+    except BadInput as error:
+        return {**result, "left_out": f"rung x{rung} ({error})"}
+    best = best[: max(at_rung.affordable(), 0)]
+    if not best:
+        outside = f"outside the budget: evolve funnel RUN --rung x{rung}"
+        return {**result, "left_out": f"rung x{rung}; {outside}"}
+    return {**result, **_judged(at_rung, best)}
+
+
+def judge_outside(run: Searched, rung: int) -> None:
+    """Compare the champion with the start at a rung, whatever it costs, and record it.
+
+    Raises:
+        BadInput: if a task has no such rung, or there is nothing to compare.
+    """
+    champion = ending.champion_at_end(run.log)
+    if champion is None or champion == run.baseline:
+        raise BadInput(
+            f"the champion of '{run.log.folder}' is the tuned start itself, so there is nothing "
+            f"to compare; 'evolve resume {run.log.folder} --budget 30m' searches on"
+        )
+    at_rung = Rung(run, rung)
+    pair = [from_text(at_rung.tuned().program), run.program(champion)]
+    baseline, winner = at_rung.trials.at_best_of(pair, FACTORS)
+    data = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
+    with run.log.transaction():
+        # Not of the budget, so not of what equal budgets must have in common.
+        run.log.add_event(run.here, ending.RUNG, {**data, "steps": at_rung.trials.steps}, True)
+
+
+def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the larger rung says of candidates; their rows are completed."""
+    run, start = at_rung.run, at_rung.tuned()
+    programs = [from_text(start.program), *(run.program(row["id"]) for row in rows)]
+    baseline, *others = at_rung.trials.at_best_of(programs, FACTORS)
+    for row, value in zip(rows, at_rung.fitness(others, baseline), strict=True):
+        row["rung"] = value
+    champion = choose(rows)
+    winner = others[[row["id"] for row in rows].index(champion)]
+    heldout = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
+    losses, small = (None, 0) if champion == run.champion else _small_heldout(run, champion)
+    # A tuning counts whether it was done now or read, so that the cache decides nothing.
+    large = at_rung.trials.steps + (0 if at_rung.shipped else start.steps)
+    return {
+        "champion": champion,
+        "champion_losses": losses,
+        "heldout": heldout,
+        "tuning": start.facts(),
+        "steps": large + small,
+        "cost": large * at_rung.rung + small,
+    }
+
+
+def _small_heldout(run: Searched, champion: int) -> tuple[Losses, int]:
+    """The losses of another champion on held-out data at the first rung, and the steps."""
+    trials = run.trials("comparing on held-out data")
+    seeds = judge.seeds(judge.HELDOUT, 2 * run.config.judge_seeds)
+    (losses,) = trials.losses([run.program(champion)], seeds, HELDOUT)
+    return losses or {}, trials.steps
+
+
+def candidates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The finalists that go on, best first: those better than the start on fresh seeds.
+
+    The best of each number of slots come first, so that none is crowded out.
+    """
+    better = sorted((row for row in rows if row["fresh"] > 0), key=lambda row: -row["fresh"])
+    first = {row["slots"]: row for row in reversed(better)}
+    leaders = [row for row in better if first[row["slots"]] is row]
+    return [*leaders, *(row for row in better if row not in leaders)]
+
+
+def choose(rows: list[dict[str, Any]]) -> int:
+    """The best by the mean of both sizes; by the first alone if all failed at the other."""
+    finished = [row for row in rows if row["rung"] is not None]
+    if not finished:
+        return int(max(rows, key=lambda row: row["fresh"])["id"])
+    return int(max(finished, key=lambda row: fmean([row["fresh"], row["rung"]]))["id"])
