@@ -405,9 +405,10 @@ def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
     assert [(p["id"], p["fitness"]) for p in points] == overfitting.evenly(path, 16)
     for point in points:
         seeds = judge.seeds(judge.FINAL, of.judge_seeds)
-        asked = {"program": rows[point["id"]].program, "tasks": ["a"], "rung": 1, "seeds": seeds}
-        given = large_is_another_world({**asked, "split": "validation"})["losses"]["a"]
-        gains = [(b - m[-1]) / (2 - b) for b, m in zip(baseline["a"], given, strict=True)]
+        asked = {"program": rows[point["id"]].program, "tasks": ["a"], "split": "validation"}
+        given = [large_is_another_world({**asked, "rung": 1, "seeds": [s]}) for s in seeds]
+        losses = [one["losses"]["a"][0][-1] for one in given]
+        gains = [(b - x) / (2 - b) for b, x in zip(baseline["a"], losses, strict=True)]
         assert point["fresh"] == pytest.approx(sum(gains) / len(gains))
 
 
