@@ -48,6 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No algebra, and a cache of its own."""
     monkeypatch.setattr(chain_module, "found_by_child", lambda program, seconds: [])
     monkeypatch.setattr(closing, "identify", _named_by_length)
+    monkeypatch.setattr(tuning, "FIRST", 16)
     monkeypatch.setattr(tuning, "TRIALS", 8)
     monkeypatch.setattr(closing, "LEAST", 50)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -273,6 +274,31 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
     assert asked_for == set(pair.values()) and len(pair) == 2
 
 
+def test_the_start_has_the_best_constants_that_are_known(fresh: Make) -> None:
+    """Those of the rung's tuning or of the run's own, whichever are better at the rung."""
+
+    def level(program: str) -> float:
+        asked = {"program": program, "tasks": ["a"], "rung": 10, "split": "validation"}
+        seeds = [CHOOSING + i for i in range(tuning.SEEDS)]
+        given = [large_is_another_world({**asked, "seeds": [seed]}) for seed in seeds]
+        return sum(one["losses"]["a"][0][-1] for one in given)
+
+    compared_levels = 0
+    for seed in range(4):
+        folder = fresh()
+        whole(folder, settings_of(seed=seed, tuning_evaluations=12), answer=large_is_another_world)
+        found = summary_of(folder)
+        if "x10" not in found["heldout"]["rungs"]:
+            continue
+        with RunLog.open(folder) as log:
+            recorded = ending.stage(log, ending.FUNNEL)["tuning"]["program"]  # type: ignore[index]
+        own = found["baseline"]["program"]
+        used = found["heldout"]["rungs"]["x10"]["programs"]["baseline"]
+        assert level(used) <= min(level(recorded), level(own))
+        compared_levels += 1
+    assert compared_levels
+
+
 def test_every_number_of_slots_sends_its_best() -> None:
     def row(number: int, slots: int, fresh: float) -> dict[str, Any]:
         return {"id": number, "slots": slots, "fresh": fresh, "rung": None}
@@ -324,7 +350,7 @@ def test_outside_the_budget_a_rung_is_recorded_and_not_compared(fresh: Make) -> 
         pool = FakePool(of, answer=large_is_another_world)
         with RunLog.open(folder, write=True) as log:
             funnel.judge_outside(Searched(log, pool, lambda doing: None), rung)  # type: ignore[arg-type]
-        assert {asked["rung"] for _, asked, _ in pool.submitted} == {rung}
+        assert {asked["rung"] for _, asked, _ in pool.submitted} == {1, rung}  # 1 for tuning
     assert compared(folder) == before
     rungs = summary_of(folder)["heldout"]["rungs"]
     assert set(rungs) == {"x10", "x100"}

@@ -45,13 +45,13 @@ def verdict(comparison: dict[str, Any] | None) -> str:
 
 
 def simplified(s: dict[str, Any]) -> str | None:
-    """The champion's simplified form under a heading; None while it is not known."""
+    """The champion's simplified form under a heading; None if it is not known, or no other."""
     chain = s["champion"]["chain"]
-    if chain is None:
+    if chain is None or not chain["steps"]:
         return None
     kinds = [step["kind"] for step in chain["steps"]]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    return f"simplified ({counts or 'no step'}):\n\n{chain['simplified']}"
+    return f"simplified ({counts}):\n\n{chain['simplified']}"
 
 
 def _overfitting(points: list[dict[str, Any]]) -> str:

@@ -24,8 +24,6 @@ from primitives.text import from_text, to_text
 
 #: Finalists that go to the larger rung at most.
 CANDIDATES = 4
-#: Factors of the update that are tried beside 1.
-FACTORS = (0.125, 0.25, 0.5, 2.0)
 #: Fresh seeds that choose among the candidates, and held-out pairs that compare.
 FRESH, PAIRS = 4, 8
 
@@ -48,8 +46,23 @@ class Rung:
         if self.shipped:
             return self.shipped
         doing = f"tuning the start program at x{self.rung}"
-        trials = self.run.trials(doing, choosing=tuning.SEEDS, rung=self.rung)
-        return tuning.tuned(trials, self.rung, self.run.config.start)
+        first, large = (
+            self.run.trials(doing, choosing=tuning.SEEDS, rung=rung) for rung in (1, self.rung)
+        )
+        return tuning.tuned(first, large, self.rung, self.run.config.start)
+
+    def at_their_best(
+        self, start: tuning.Tuning, programs: Sequence[Program]
+    ) -> tuple[Program, list[Program]]:
+        """The start program and others, each at the best scale of its update.
+
+        The start has the constants of this rung's tuning or those of the run's, whichever
+        are better here.
+        """
+        starts = [from_text(start.program), self.run.program(self.run.baseline)]
+        found = self.trials.at_best_of([*starts, *programs], tuning.FACTORS)
+        baseline, _ = min(found[: len(starts)], key=lambda entry: entry[1])
+        return baseline, [program for program, _ in found[len(starts) :]]
 
     def fitness(self, programs: Sequence[Program], baseline: Program) -> list[float | None]:
         """The fitness of programs on fresh seeds; None where a training failed."""
@@ -78,10 +91,11 @@ class Rung:
     def affordable(self) -> int:
         """How many candidates the steps that are left to the run suffice for."""
         run, at_rung = self.run, self.run.steps * self.rung
-        tuned = 0 if self.shipped else tuning.TRAININGS
-        fixed = (tuned + 2 * PAIRS) * at_rung + 2 * run.config.judge_seeds * run.steps
-        each = (tuning.SEEDS * (1 + len(FACTORS)) + FRESH) * at_rung
-        return min(CANDIDATES, int((run.left() - fixed) // each) - 1)  # the baseline is one
+        tuned = 0 if self.shipped else tuning.most(run.steps, self.rung)
+        scales = tuning.SEEDS * (1 + len(tuning.FACTORS))
+        baseline = 2 * scales + FRESH  # with two sets of constants
+        fixed = tuned + (baseline + 2 * PAIRS) * at_rung + 2 * run.config.judge_seeds * run.steps
+        return min(CANDIDATES, int((run.left() - fixed) // ((scales + FRESH) * at_rung)))
 
 
 def funnel(run: Searched, rung: int) -> dict[str, Any]:
@@ -121,8 +135,7 @@ def judge_outside(run: Searched, rung: int) -> None:
             f"to compare; 'evolve resume {run.log.folder} --budget 30m' searches on"
         )
     at_rung = Rung(run, rung)
-    pair = [from_text(at_rung.tuned().program), run.program(champion)]
-    baseline, winner = at_rung.trials.at_best_of(pair, FACTORS)
+    baseline, (winner,) = at_rung.at_their_best(at_rung.tuned(), [run.program(champion)])
     data = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
     with run.log.transaction():
         # Not of the budget, so not of what equal budgets must have in common.
@@ -132,8 +145,8 @@ def judge_outside(run: Searched, rung: int) -> None:
 def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the larger rung says of candidates; their rows are completed."""
     run, start = at_rung.run, at_rung.tuned()
-    programs = [from_text(start.program), *(run.program(row["id"]) for row in rows)]
-    baseline, *others = at_rung.trials.at_best_of(programs, FACTORS)
+    finalists = [run.program(row["id"]) for row in rows]
+    baseline, others = at_rung.at_their_best(start, finalists)
     for row, value in zip(rows, at_rung.fitness(others, baseline), strict=True):
         row["rung"] = value
     champion = choose(rows)
@@ -141,14 +154,15 @@ def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
     heldout = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
     losses, small = (None, 0) if champion == run.champion else _small_heldout(run, champion)
     # A tuning counts whether it was done now or read, so that the cache decides nothing.
-    large = at_rung.trials.steps + (0 if at_rung.shipped else start.steps)
+    steps, cost = (0, 0) if at_rung.shipped else (start.steps, start.cost)
+    large = at_rung.trials.steps
     return {
         "champion": champion,
         "champion_losses": losses,
         "heldout": heldout,
         "tuning": start.facts(),
-        "steps": large + small,
-        "cost": large * at_rung.rung + small,
+        "steps": steps + large + small,
+        "cost": cost + large * at_rung.rung + small,
     }
 
 

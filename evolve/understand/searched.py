@@ -88,7 +88,7 @@ class Searched:
         if known is not None:
             return known
         data = make()
-        self.watch(f"closing: {kind}")  # a signal may have ended a child early: store nothing
+        self.watch("closing the run")  # a signal may have ended a child early: store nothing
         with self.log.transaction():
             self.log.add_event(self.here, kind, data)
         return data

@@ -177,10 +177,12 @@ class Trials:
         ]
         return [(program, level) for _, program, level in self._best(finer)]
 
-    def at_best_of(self, programs: Sequence[Program], factors: Sequence[float]) -> list[Program]:
-        """Each program with its update multiplied by the best of these factors, or by 1."""
+    def at_best_of(
+        self, programs: Sequence[Program], factors: Sequence[float]
+    ) -> list[tuple[Program, float]]:
+        """As `at_best_scale`, with these factors and 1."""
         best = self._best([[(1.0, p), *_scaled(p, 1.0, factors)] for p in programs])
-        return [program for _, program, _ in best]
+        return [(program, level) for _, program, level in best]
 
     def _best(
         self, groups: Sequence[Sequence[tuple[float, Program]]]

@@ -1,10 +1,11 @@
 """The start program with its constants tuned at a rung: done once, recorded, read afterwards.
 
 At a larger rung other constants are best, and a baseline that keeps those of the small one
-is too easy to beat. A tuning is a function of its key alone (tasks with their data and
-width, rung, start program), so it makes no difference to a result whether it was done now
-or read. Those of the default start on the default task are shipped in `tunings.json`;
-others are kept in the user's cache.
+is too easy to beat. Most of the way is gone on the first rung, where trainings are cheap.
+A tuning is a function of its key alone (tasks with their data and model, rung, start
+program), so it makes no difference to a result whether it was done now or read. That of
+the default start on the default task is shipped in `tunings.json`; others are kept in the
+user's cache.
 
 `python -m evolve.understand.tuning TASK RUNG` prints a record to ship.
 """
@@ -22,10 +23,10 @@ from evolve.search.provenance import provenance
 from evolve.understand.trials import COARSE, FINE, Trials
 from primitives.text import from_text, to_text
 
-#: Constants tried, and the seeds that each is tried on.
-TRIALS, SEEDS = 160, 2
-#: Trainings that a tuning takes, the search for the scale included.
-TRAININGS = SEEDS * (1 + len(COARSE) + len(FINE) + TRIALS)
+#: Constants tried on the first rung, then at the larger one, and the seeds of each trial.
+FIRST, TRIALS, SEEDS = 480, 96, 2
+#: Factors of the update that are tried at a larger rung beside 1.
+FACTORS = (0.125, 0.25, 0.5, 2.0)
 SHIPPED = Path(__file__).with_name("tunings.json")
 _CACHE = "tunings.json"
 
@@ -39,8 +40,8 @@ class Tuning:
         rung: the size of the tasks.
         start: the text of the program that was tuned.
         program: the text with the constants found.
-        trials, seeds: constants tried, and seeds that each was tried on.
-        steps: training steps that it took.
+        trials, seeds: constants tried on both rungs, and the seeds of each trial.
+        steps, cost: training steps that it took; in the cost those at rung x10 count ten.
         provenance: versions and machine.
     """
 
@@ -48,14 +49,21 @@ class Tuning:
     rung: int
     start: str
     program: str
-    trials: int
+    trials: tuple[int, int]
     seeds: int
     steps: int
+    cost: int
     provenance: dict[str, Any]
 
     def facts(self) -> dict[str, Any]:
         """What a run's log keeps of it."""
-        return {"program": self.program, "trials": self.trials, "seeds": self.seeds}
+        return {"program": self.program, "trials": list(self.trials), "seeds": self.seeds}
+
+
+def most(steps: int, rung: int) -> int:
+    """The highest cost of a tuning, for trainings of so many steps."""
+    first, large = 1 + len(COARSE) + len(FINE) + FIRST, 1 + len(FACTORS) + TRIALS
+    return SEEDS * steps * (first + rung * large)
 
 
 def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
@@ -66,28 +74,41 @@ def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
     return _found(json.loads(SHIPPED.read_text()), tasks, rung, start)
 
 
-def tuned(trials: Trials, rung: int, start: str) -> Tuning:
+def tuned(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
     """The start program tuned at a rung, from the user's cache if it was tuned before.
 
     Arguments:
-        trials: at the rung, with SEEDS choosing seeds.
+        first, large: trainings on the first rung and on the larger one, with SEEDS
+            choosing seeds; nothing was trained with them yet.
     """
     known = read_cache(_CACHE)
     records = known if isinstance(known, list) else []
-    found = _found(records, trials.tasks, rung, start)
+    found = _found(records, large.tasks, rung, start)
     if found is None:
-        found = _tune(trials, rung, start)
+        found = _tune(first, large, rung, start, SEEDS)
         write_cache(_CACHE, [*records, asdict(found)])
     return found
 
 
-def _tune(trials: Trials, rung: int, start: str) -> Tuning:
-    before = trials.steps
-    ((best, _),) = trials.at_best_scale([from_text(start)])
-    program = trials.tuned(best, TRIALS) if best.constants else best
-    facts = _identity(trials.tasks)
-    steps = trials.steps - before
-    return Tuning(facts, rung, start, to_text(program), TRIALS, SEEDS, steps, provenance())
+def _tune(
+    first: Trials, large: Trials, rung: int, start: str, seeds: int, effort: int = 1
+) -> Tuning:
+    tries = (FIRST * effort, TRIALS * effort)
+    ((small, _),) = first.at_best_scale([from_text(start)])
+    small = first.tuned(small, tries[0]) if small.constants else small
+    ((best, _),) = large.at_best_of([small], FACTORS)
+    best = large.tuned(best, tries[1]) if best.constants else best
+    return Tuning(
+        tasks=_identity(large.tasks),
+        rung=rung,
+        start=start,
+        program=to_text(best),
+        trials=tries,
+        seeds=seeds,
+        steps=first.steps + large.steps,
+        cost=first.steps + rung * large.steps,
+        provenance=provenance(),
+    )
 
 
 def _identity(tasks: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -108,7 +129,7 @@ def _found(records: list[Any], tasks: dict[str, Any], rung: int, start: str) -> 
 
 
 def main() -> None:
-    """Tune AdamW on a task at a rung, and print the record."""
+    """Tune AdamW on a task at a rung, with twice the effort, and print the record."""
     from evolve.search.pool import Setup, open_pool
     from primitives.zoo import zoo
 
@@ -116,7 +137,8 @@ def main() -> None:
     start = to_text(zoo("adamw"))
     setup = Setup({"program": start, "tasks": [task], "rung": 1, "seeds": [0]})
     with open_pool(setup, 0) as pool:
-        print(json.dumps(asdict(_tune(Trials(pool, SEEDS, rung=rung), rung, start)), indent=2))
+        first, large = Trials(pool, 2 * SEEDS), Trials(pool, 2 * SEEDS, rung=rung)
+        print(json.dumps(asdict(_tune(first, large, rung, start, 2 * SEEDS, 2)), indent=2))
 
 
 if __name__ == "__main__":
