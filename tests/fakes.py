@@ -32,6 +32,7 @@ SMALL = Config(
     objective="loss",
     replicates=(2,),
     constants_share=0.0,
+    closing_share=0.0,
 )
 
 

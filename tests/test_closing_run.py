@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from processes import evolve, finish, start
 from test_closing import create, go_on, large_is_another_world
 from test_run import Moment, compared, stop
 
+from evolve.cache import write_cache
 from evolve.command import funnel as command
 from evolve.command import run as run_command
 from evolve.search import ending
@@ -23,6 +25,10 @@ from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.search.config import Config
 from evolve.search.log import RunLog
 from evolve.search.summary import summarize
+from evolve.understand import tuning
+from primitives.text import to_text
+from primitives.zoo import zoo
+from proxy_tasks.catalog import resolve
 
 SCHEMAS = Path(__file__).parent.parent / "evolve" / "schemas"
 #: Enough for a tuning at x10 and a candidate there, too little for ablations.
@@ -37,9 +43,18 @@ tuning_evaluations = 10
 finalists = 2
 judge_seeds = 1
 look_ahead = 8
-closing_share = 0.99
+closing_share = 0.9935
 """
 BUDGET = ["--budget", "50evals", "--workers", 0]
+
+
+def remember_tuning(name: str, start: str) -> None:
+    """As if this start program had been tuned at x10 before."""
+    task = resolve(name).at(10)
+    facts = {"fingerprint": task.fingerprint(), "weights": task.weights(), "steps": task.steps}
+    cost = tuning.most(task.steps, 10)
+    one = tuning.Tuning({name: facts}, 10, start, start, (1, 1), 1, cost, cost, {})
+    write_cache("tunings.json", [asdict(one)])
 
 
 def _stage(kind: str) -> Moment:
@@ -48,6 +63,7 @@ def _stage(kind: str) -> Moment:
 
 def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(SETTINGS)
+    remember_tuning("quadratic", to_text(zoo("signum")))
     whole, run = tmp_path / "whole", tmp_path / "run"
     given = ["--config", tmp_path / "run.toml", *BUDGET]
     code, out, err = evolve("run", *given, "--out", whole)
@@ -56,6 +72,7 @@ def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) ->
     with RunLog.open(whole) as log:
         found = summarize(log)
     assert found["closed"]
+    assert "x10" in found["heldout"]["rungs"] and len(found["left_out"]) == 1
     process = start("run", *given, "--out", run)
     ends = ((ending.OVERFITTING, signal.SIGKILL), (ending.FUNNEL, signal.SIGTERM))
     for kind, how in ends:
@@ -73,7 +90,7 @@ def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) ->
 
 def test_a_run_that_begins_with_lion_is_no_discovery(cli: Cli, tmp_path: Path) -> None:
     """And says so wherever it is shown, from its beginning."""
-    (tmp_path / "run.toml").write_text(SETTINGS.replace("0.99", "0.0"))
+    (tmp_path / "run.toml").write_text(SETTINGS.replace("0.9935", "0.0"))
     known: dict[str, bool | None] = {}
     for name in ("lion", "paper-program-1", "signum"):
         run = tmp_path / name

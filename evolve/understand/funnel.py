@@ -88,15 +88,6 @@ class Rung:
     def _untrained(self) -> Losses:
         return {task: facts["untrained"] for task, facts in self.trials.tasks.items()}
 
-    def affordable(self) -> int:
-        """How many candidates the steps that are left to the run suffice for."""
-        run, at_rung = self.run, self.run.steps * self.rung
-        tuned = 0 if self.shipped else tuning.most(run.steps, self.rung)
-        scales = tuning.SEEDS * (1 + len(tuning.FACTORS))
-        baseline = 2 * scales + FRESH  # with two sets of constants
-        fixed = tuned + (baseline + 2 * PAIRS) * at_rung + 2 * run.config.judge_seeds * run.steps
-        return min(CANDIDATES, int((run.left() - fixed) // ((scales + FRESH) * at_rung)))
-
 
 def funnel(run: Searched, rung: int) -> dict[str, Any]:
     """Choose the champion on both sizes, and compare it with the start on the larger.
@@ -111,15 +102,27 @@ def funnel(run: Searched, rung: int) -> dict[str, Any]:
     best = candidates(rows)
     if not best:  # no finalist is better than the start
         return result
+    outside = f"rung x{rung}; outside the budget: evolve funnel RUN --rung x{rung}"
+    if affordable(run, rung, tuned=True) < 1:  # known before anything is compiled
+        return {**result, "left_out": outside}
     try:
         at_rung = Rung(run, rung)
     except BadInput as error:
         return {**result, "left_out": f"rung x{rung} ({error})"}
-    best = best[: max(at_rung.affordable(), 0)]
-    if not best:
-        outside = f"outside the budget: evolve funnel RUN --rung x{rung}"
-        return {**result, "left_out": f"rung x{rung}; {outside}"}
-    return {**result, **_judged(at_rung, best)}
+    count = affordable(run, rung, tuned=at_rung.shipped is not None)
+    if count < 1:
+        return {**result, "left_out": outside}
+    return {**result, **_judged(at_rung, best[:count])}
+
+
+def affordable(run: Searched, rung: int, tuned: bool) -> int:
+    """How many candidates the steps that are left suffice for, the start being tuned or not."""
+    at_rung = run.steps * rung
+    tuned_for = 0 if tuned else tuning.most(run.steps, rung)
+    scales = tuning.SEEDS * (1 + len(tuning.FACTORS))
+    baseline = 2 * scales + FRESH  # with two sets of constants
+    fixed = tuned_for + (baseline + 2 * PAIRS) * at_rung + 2 * run.config.judge_seeds * run.steps
+    return min(CANDIDATES, int((run.left() - fixed) // ((scales + FRESH) * at_rung)))
 
 
 def judge_outside(run: Searched, rung: int) -> None:
