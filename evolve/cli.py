@@ -43,7 +43,8 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         "--budget",
         default="30m",
         metavar="B",
-        help="how long: 30m, 2h, 20000evals (programs trained) or 300000programs (default: 30m)",
+        help="how long: 30m, 2h, 20000evals (programs trained), 300000programs or 9000000steps "
+        "(default: 30m)",
     )
     p.add_argument("--seed", type=int, metavar="N", help="of every random choice (default: 0)")
     p.add_argument("--out", metavar="DIR", help="the run folder (default: runs/1, runs/2, ...)")

@@ -316,7 +316,7 @@ class _ScalarOps:
 _SCALAR_OPS = _ScalarOps()
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=1 << 14)
 def _fold(function: str, *bits: int) -> int:
     """Apply a function to constants, in float32."""
     values = [np.uint32(b).view(np.float32) for b in bits]
@@ -356,6 +356,6 @@ def _digest(
     return _combined("outputs", digests[update], *[digests[node] for _, node in slots])
 
 
-@lru_cache(maxsize=1 << 17)  # a child repeats most of its parent
+@lru_cache(maxsize=1 << 14)  # a child repeats most of its parent
 def _combined(function: str, *parts: bytes) -> bytes:
     return blake2b(function.encode() + b"(" + b"".join(parts), digest_size=16).digest()

@@ -67,7 +67,7 @@ def _argument_text(argument: Argument) -> str:
     return argument if isinstance(argument, str) else _constant_text(argument.hex())
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _constant_text(exact: str) -> str:  # by its digits, because 0.0 == -0.0
     return str(np.float32(float.fromhex(exact)))
 

@@ -15,6 +15,7 @@ from primitives.abstract import analyse
 from primitives.text import from_text
 from proxy_tasks.catalog import TaskError, resolve
 from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY
+from proxy_tasks.stretch import record
 from proxy_tasks.training import DIVERGENCE, Trainer, default_marks
 
 Answer = dict[str, Any]
@@ -51,7 +52,8 @@ class Evaluator:
         `request`: `program`, `tasks`, `rung`, `seeds`, and maybe `shares` of weights.
         The answer has `tasks`: for each name its `weights`, `steps`, `flops`,
         `fingerprint`, `untrained`, the validation loss before training for each
-        seed, and `widths`, one for each share; or `error`, a sentence.
+        seed, `widths`, one for each share, and, if `stretch` was asked for, a
+        stretch of gradients; or `error`, a sentence.
         """
         code = machine.assemble(analyse(from_text(request["program"])))
         tasks = {}
@@ -81,6 +83,7 @@ class Evaluator:
             "fingerprint": trainer.task.fingerprint(),
             "untrained": untrained,
             "widths": [size.task.width for size in sizes],
+            "stretch": record(trainer) if request.get("stretch") else None,
         }
 
     def _untrained_loss(self, trainer: Trainer, seed: int, split: str, code: machine.Code) -> float:

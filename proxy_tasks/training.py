@@ -211,6 +211,11 @@ class Trainer:
     def _loss(self, vector: Array, batch: tuple[Array, ...]) -> Array:
         return self.task.loss(self._params(vector), batch)
 
+    def gradient(self, vector: Array, replicate: _Replicate, step: int) -> list[Array]:
+        """The gradient at a step, array by array."""
+        batch = tuple(array[replicate.indices[step]] for array in self._splits.train)
+        return self._loss_and_gradient(vector, batch)[1]
+
     def _loss_and_gradient(
         self, vector: Array, batch: tuple[Array, ...]
     ) -> tuple[Array, list[Array]]:

@@ -58,9 +58,12 @@ def compared(folder: Path) -> list[tuple[Any, ...]]:
         return log.compared()
 
 
+@pytest.mark.parametrize("budget", [Budget(EVALUATIONS, 60), Budget("steps", 12_000)], ids=str)
 @pytest.mark.parametrize("look_ahead", [1, 3, 16])
-def test_the_order_in_which_answers_arrive_does_not_matter(fresh: Make, look_ahead: int) -> None:
-    settings, budget = config(look_ahead=look_ahead), Budget(EVALUATIONS, 60)
+def test_the_order_in_which_answers_arrive_does_not_matter(
+    fresh: Make, look_ahead: int, budget: Budget
+) -> None:
+    settings = config(look_ahead=look_ahead)
     random = Random(0)
     logs = []
     for choose in (lambda n: 0, lambda n: n - 1, random.randrange):
@@ -72,12 +75,14 @@ def test_the_order_in_which_answers_arrive_does_not_matter(fresh: Make, look_ahe
 
 
 @settings(max_examples=25, deadline=None)
-@given(deaths=st.lists(st.integers(0, 40), min_size=1, max_size=5), kind=st.booleans())
+@given(
+    deaths=st.lists(st.integers(0, 40), min_size=1, max_size=5),
+    budget=st.sampled_from([Budget(EVALUATIONS, 50), Budget(PROGRAMS, 80), Budget("steps", 9000)]),
+)
 def test_a_run_that_died_goes_on_as_if_it_never_had(
-    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], kind: bool
+    tmp_path_factory: pytest.TempPathFactory, deaths: list[int], budget: Budget
 ) -> None:
     settings = config(patience=25)
-    budget = Budget(EVALUATIONS, 50) if kind else Budget(PROGRAMS, 80)
     whole, folder = (tmp_path_factory.mktemp("run") / "log" for _ in range(2))
     search(whole, settings, budget)
     create(folder, settings)
@@ -128,6 +133,14 @@ def test_small_budgets_are_met_to_the_unit(fresh: Make, evaluations: int) -> Non
 def test_a_budget_of_programs_is_met_to_the_unit(fresh: Make) -> None:
     driver = search(fresh(), config(), Budget(PROGRAMS, 33))
     assert driver.evolution.proposed == len(driver.evolution.results) == 33
+
+
+def test_a_budget_of_steps_ends_with_the_program_that_reaches_it(fresh: Make) -> None:
+    folder = fresh()
+    search(folder, config(look_ahead=1), Budget("steps", 5000))
+    with RunLog.open(folder) as log:
+        steps = [n for (n,) in log.select("SELECT steps FROM programs WHERE source IS NULL")]
+    assert sum(steps[:-1]) < 5000 <= sum(steps)
 
 
 def test_programs_that_are_all_known_end_with_the_budget(

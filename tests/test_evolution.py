@@ -174,7 +174,7 @@ def test_hurdles_are_a_function_of_the_rows_committed_before(
     # At every commit here, so that the expected ones are those of the population seen.
     monkeypatch.setattr("evolve.search.evolution._HURDLES_EVERY", 1)
     fold, seen = Fold(config(hurdle_slack=(0.05, 0.01))), 0
-    for before, record in states(fold, 120):
+    for before, record in states(fold, 150):
         if record is None or record.source is not None or not before.results:
             assert record is None or record.hurdles is None
             continue

@@ -134,7 +134,7 @@ def test_arguments_are_drawn_uniformly_from_the_valid_tuples(name: str) -> None:
     kinds = {"w": TREE, "g": TREE, "n": PER_ARRAY, "lr": SCALAR}
     counts = Counter()
     for seed in range(6000):
-        arguments, kind = mutation._draw_arguments(function, kinds, Random(seed))
+        arguments, kind = mutation.draw_arguments(function, kinds, Random(seed))
         names = tuple(a if isinstance(a, str) else "constant" for a in arguments)
         assert kind == function.signatures[tuple(kinds.get(n, SCALAR) for n in names)]
         counts[names] += 1
@@ -241,9 +241,9 @@ def test_the_three_mutations_are_drawn_a_third_each(monkeypatch: pytest.MonkeyPa
     for name in ("insert", "delete", "change"):
         edit = getattr(mutation, name)
 
-        def counted(parent: Program, rng: Random, edit=edit, name=name):  # type: ignore[no-untyped-def]
+        def counted(*given, edit=edit, name=name):  # type: ignore[no-untyped-def]
             counts[name] += 1
-            return edit(parent, rng)
+            return edit(*given)
 
         monkeypatch.setattr(mutation, name, counted)
     for seed in range(2000):

@@ -30,23 +30,26 @@ def test_the_oldest_of_a_full_niche_leaves(
     assert population.members() == [m for members in expected for m in members]
 
 
-def test_a_parent_comes_from_a_niche_drawn_first() -> None:
-    """A niche of one member is drawn as often as one of many, an empty one never."""
-    population = Population(3, 50, [(1, 0)])
-    population.enter(2, 2)
+def test_the_niche_with_the_best_program_wins_and_an_empty_one_is_never_drawn() -> None:
+    population = Population(4, 50, [(1, 0)])
+    for niche in (1, 3):
+        population.enter(niche, niche)
     rng, drawn = random.Random(0), Counter[int]()
-    for _ in range(4000):
-        drawn[population.draw(rng, 2, float)] += 1
-    assert set(drawn) == {1, 2}
-    assert abs(drawn[2] - 2000) < 200
+    for _ in range(9000):
+        drawn[population.draw_niche(rng, 2, lambda niche: -float(niche))] += 1
+    assert set(drawn) == {0, 1, 3}  # of two draws among three: 5/9, 3/9, 1/9
+    for niche, share in ((0, 5 / 9), (1, 3 / 9), (3, 1 / 9)):
+        assert abs(drawn[niche] / 9000 - share) < 0.02
 
 
 def test_the_fittest_of_those_drawn_is_the_parent() -> None:
-    population = Population(1, 10, [])
+    population = Population(2, 10, [])
     for member in range(10):
         population.enter(member, 0)
+    population.enter(10, 1)
     rng, size = random.Random(1), 3
-    drawn = Counter(population.draw(rng, size, float) for _ in range(20_000))
+    drawn = Counter(population.draw(0, rng, size, float) for _ in range(20_000))
+    assert set(drawn) == set(range(10))
     for member in range(10):  # the largest of three uniform draws from 0..9
         share = ((member + 1) ** size - member**size) / 10**size
         assert abs(drawn[member] / 20_000 - share) < 0.02

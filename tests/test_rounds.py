@@ -20,7 +20,7 @@ def test_tuning_is_so_many_evaluations_of_constants_only() -> None:
     tuning = [r for r in rows if r.round == 0]
     assert sum(r.source is None for r in tuning) == 1 + 10
     assert tuning == rows[: len(tuning)]
-    assert all(r.mutation.startswith("change") for r in tuning[1:])
+    assert all(r.mutation.startswith("tune ") for r in tuning[1:])
     start = from_text(ADAMW).statements
     for record in tuning:
         statements = from_text(record.program).statements

@@ -1,4 +1,4 @@
-"""How long a run goes on: a time, a number of evaluations, or of programs."""
+"""How long a run goes on: a time, a number of evaluations, of programs, or of training steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from evolve.errors import BadInput
 
-SECONDS, EVALUATIONS, PROGRAMS = "seconds", "evals", "programs"
+SECONDS, EVALUATIONS, PROGRAMS, STEPS = "seconds", "evals", "programs", "steps"
 _UNITS = {
     "s": (SECONDS, 1.0),
     "m": (SECONDS, 60.0),
@@ -16,11 +16,14 @@ _UNITS = {
     "d": (SECONDS, 86400.0),
     "evals": (EVALUATIONS, 1.0),
     "programs": (PROGRAMS, 1.0),
+    "steps": (STEPS, 1.0),
 }
 
 
 class Budget(NamedTuple):
-    """An amount of `seconds`, `evals` (distinct programs trained) or `programs` (generated)."""
+    """An amount of `seconds`, `evals` (distinct programs trained), `programs` (generated) or
+    training `steps`.
+    """
 
     kind: str
     amount: float
@@ -32,7 +35,7 @@ class Budget(NamedTuple):
 
 
 def parse_budget(text: str) -> Budget:
-    """Read `90s`, `30m`, `1.5h`, `20000evals` or `300000programs`.
+    """Read `90s`, `30m`, `1.5h`, `20000evals`, `300000programs` or `5000000steps`.
 
     Raises:
         BadInput: if it is something else, or not more than nothing.

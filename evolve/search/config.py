@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput, nearest
+from primitives.functions import BY_NAME
 from proxy_tasks.task import memory_share
 
 RESTARTS = ("alternate", "start", "best")
 EQUAL_MEMORY, LOSS = "equal-memory", "loss"
 OBJECTIVES = (EQUAL_MEMORY, LOSS)
+EVOLUTION, RANDOM = "evolution", "random"
+METHODS = (EVOLUTION, RANDOM)
 _NOT_FINITE = (float("inf"), float("-inf"))
 
 
@@ -30,8 +33,15 @@ class Config:
             many slots; `loss`: one model, and one population, for all.
         population: programs kept (arXiv 2302.06675: 1000).
         tournament: members drawn to choose a parent, the fittest wins (paper: 2).
-        constants_share: share of children that differ from their parent in constants
-            alone; the others come from the paper's three mutations, a third each.
+        niche_tournament: niches drawn to choose the one a parent comes from, the one
+            with the best program wins.
+        constants_share: share of the programs trained that differ from their parent in
+            constants alone; the others come from the paper's three mutations, a third each.
+        constants_tournament: members drawn to choose the parent of such a child.
+        optimism: what tuning is expected to bring a structure, of which one program has
+            been trained, in fitness; less by the square root of their number.
+        match_steps: whether a child of those mutations is given steps as large as its parent's.
+        structure_tries: how many programs of one structure those mutations may train.
         patience: programs without a new best before a new round starts.
         restart: where rounds after the first start: `start` (the tuned start
             program), `best` (the best found), or `alternate`, best first.
@@ -44,6 +54,8 @@ class Config:
             the start program before the search.
         tuning_population, tuning_tournament: as above, for the tuning.
         max_statements: insertions are off at this length; 0 means no limit.
+        method: `evolution`; or `random`, the control in which children are random programs.
+        without: functions of the table that no insertion uses.
         look_ahead: evaluations in flight. Part of the configuration, because it
             decides which results a child can know of; more workers than this idle.
         time_limit: seconds after which one evaluation counts as hanging.
@@ -60,6 +72,11 @@ class Config:
     population: int = 1000
     tournament: int = 2
     constants_share: float = 0.4
+    constants_tournament: int = 8
+    optimism: float = 0.03
+    structure_tries: int = 3
+    match_steps: bool = True
+    niche_tournament: int = 2
     patience: int = 30_000
     restart: str = "alternate"
     replicates: tuple[int, ...] = (1, 2, 4, 8)
@@ -68,6 +85,8 @@ class Config:
     tuning_population: int = 20
     tuning_tournament: int = 8
     max_statements: int = 0
+    method: str = EVOLUTION
+    without: tuple[str, ...] = ()
     look_ahead: int = 16
     time_limit: float = 60.0
     finalists: int = 16
@@ -79,6 +98,9 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("tuning_tournament", "patience", "finalists", "judge_seeds"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("niche_tournament", "constants_tournament", "structure_tries"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.optimism >= 0, "optimism", self.optimism, "0 or more")
         for name in ("seed", "tuning_evaluations", "max_statements"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         # With one statement, `update = sign(g)` would have no valid child.
@@ -98,6 +120,9 @@ class Config:
         _require(closing_fits, "closing_share", self.closing_share, "a share from 0 to below 1")
         objectives = "one of " + ", ".join(OBJECTIVES)
         _require(self.objective in OBJECTIVES, "objective", self.objective, objectives)
+        _require(self.method in METHODS, "method", self.method, "one of " + ", ".join(METHODS))
+        known = set(self.without) <= BY_NAME.keys()
+        _require(known, "without", self.without, "names of functions")
         _require(self.restart in RESTARTS, "restart", self.restart, "one of " + ", ".join(RESTARTS))
         _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
         slack_fits = len(self.hurdle_slack) == 2 and min(self.hurdle_slack) >= 0
@@ -156,7 +181,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_typed(key, item, default[0]) for item in value)
+        return tuple(_typed(key, item, default[0] if default else "") for item in value)
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default) or value in _NOT_FINITE or value != value:
@@ -167,7 +192,13 @@ def _typed(key: str, value: Any, default: Any) -> Any:
 
 
 def _type_name(value: Any) -> str:
-    return {int: "whole number", float: "number", str: "text", tuple: "list"}[type(value)]
+    return {
+        int: "whole number",
+        float: "number",
+        str: "text",
+        tuple: "list",
+        bool: "true or false",
+    }[type(value)]
 
 
 def _require(holds: bool, name: str, value: Any, what: str) -> None:

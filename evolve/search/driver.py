@@ -14,12 +14,13 @@ from typing import Any
 
 from evolve.errors import BadInput
 from evolve.search import judge
-from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
 from evolve.search.log import Record, RunLog
 from evolve.search.pool import Finished, Pool
+from evolve.search.stepsize import Stretch
 from proxy_tasks.status import FINISHED
 
 #: Seconds between looks at signals and the clock while waiting.
@@ -52,7 +53,7 @@ class Driver:
         self._observe = observe
         self.config = Config.from_json(log.meta("config"))
         self.untrained = check_tasks(log, pool)
-        self.evolution = Evolution(self.config, self.untrained)
+        self.evolution = Evolution(self.config, self.untrained, self._stretches())
         self.evolution.restore(log.records())
         self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
         self.steps = training_steps(log)
@@ -92,6 +93,7 @@ class Driver:
             EVALUATIONS: self.evolution.evaluated,
             PROGRAMS: self.evolution.generated,
             SECONDS: self.seconds,
+            STEPS: self.steps,
         }
         return spent[kind]
 
@@ -244,6 +246,10 @@ class Driver:
         return self.log.judgements(here, stage)
 
     # -- the books -----------------------------------------------------------
+
+    def _stretches(self) -> list[Stretch]:
+        tasks = self.log.meta("tasks").values() if self.config.match_steps else ()
+        return [Stretch(facts["stretch"]) for facts in tasks if facts.get("stretch")]
 
     def _open_session(self) -> tuple[float, int]:
         ((before,),) = self.log.select("SELECT total(seconds) FROM sessions")

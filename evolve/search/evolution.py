@@ -17,13 +17,15 @@ seeds, and so on while it stays ahead; only on all of them it counts as the best
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+import random
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search.config import EQUAL_MEMORY, Config
+from evolve.search.config import EQUAL_MEMORY, RANDOM, Config
 from evolve.search.fitness import (
     Losses,
     Marks,
@@ -33,10 +35,13 @@ from evolve.search.fitness import (
     learns,
     score,
 )
+from evolve.search.generation import random_program
 from evolve.search.log import AGAIN, Record
-from evolve.search.mutation import Mutant, child_rng, mutate, mutate_constants
+from evolve.search.mutation import TUNE, Mutant, child_rng, mutate, mutate_constants
 from evolve.search.population import Population
+from evolve.search.stepsize import Stretch, factor, rescaled
 from primitives.abstract import analyse
+from primitives.functions import FUNCTIONS
 from primitives.program import Program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED, STOPPED
@@ -50,6 +55,8 @@ _HURDLES_EVERY = 32
 _ENOUGH = 8
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
 _FUTILE = 50
+#: How many children are drawn, at most, to find one of a structure that is worth training.
+_REDRAWS = 32
 
 
 @dataclass(slots=True)
@@ -60,20 +67,26 @@ class Result:
         fitness: None if it has none.
         outcome: how its last training ended.
         marks: the losses on every seed so far.
+        structure: of the program.
     """
 
     fitness: float | None
     outcome: str
     marks: Marks
+    structure: str
 
 
 class Evolution:
     """The state of a search: what has been proposed, committed and learnt."""
 
-    def __init__(self, config: Config, untrained: Losses) -> None:
+    def __init__(
+        self, config: Config, untrained: Losses, stretches: Sequence[Stretch] = ()
+    ) -> None:
         self.config = config
+        self._stretches = stretches
         self.untrained = untrained
         self.start = from_text(config.start)
+        self._functions = [f for f in FUNCTIONS if f.name not in config.without]
         self.start_slots = len(analyse(self.start).slots)
         self.results: list[Result] = []
         self.pending: deque[Record] = deque()
@@ -89,6 +102,9 @@ class Evolution:
         #: Programs that wait for more seeds, first come first served.
         self._again: deque[Record] = deque()
         self._cache: dict[str, int] = {}
+        #: Programs trained in the search: all, those that differ in constants, of each structure.
+        self._trained = self._tuned = 0
+        self._tries: Counter[str] = Counter()
         self._programs: dict[int, Program | str] = {}
         self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
@@ -153,13 +169,53 @@ class Evolution:
 
     def _child(self) -> tuple[int, Mutant]:
         rng = child_rng(self.config.seed, self.proposed)
-        tuning = self.round == TUNING
-        size = self.config.tuning_tournament if tuning else self.config.tournament
-        parent = self.population.draw(rng, size, self._preference)
-        program = self.program(parent)
-        if tuning or (rng.random() < self.config.constants_share and program.constants):
-            return parent, mutate_constants(program, rng)
-        return parent, mutate(program, rng, self.config.max_statements)
+        config, population = self.config, self.population
+        niche = population.draw_niche(rng, config.niche_tournament, self._niche_rank)
+        if self.round == TUNING:
+            parent = population.draw(niche, rng, config.tuning_tournament, self._preference)
+            return parent, mutate_constants(self.program(parent), rng)
+        share = config.constants_share
+        if share and self._tuned <= share * self._trained:
+            parent = population.draw(niche, rng, config.constants_tournament, self._promise)
+            if self.program(parent).constants:
+                return parent, mutate_constants(self.program(parent), rng)
+        parent = population.draw(niche, rng, config.tournament, self._preference)
+        return parent, self._new_structure(self.program(parent), rng)
+
+    def _new_structure(self, parent: Program, rng: random.Random) -> Mutant:
+        """A child by one of the paper's mutations; not of a structure tried often enough."""
+        for _ in range(_REDRAWS):
+            mutant = self._draw(parent, rng)
+            known = mutant.analysis.functional_hash in self._cache  # costs nothing
+            if known or self._tries[mutant.analysis.structure] < self.config.structure_tries:
+                break
+        return mutant if known else self._at_size_of(parent, mutant)
+
+    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant:
+        """The child with steps about as large as its parent's."""
+        by = factor(mutant.program, parent, self._stretches)
+        if by == 1:
+            return mutant
+        program = rescaled(mutant.program, by, self._stretches)
+        return mutant._replace(
+            program=program,
+            analysis=analyse(program),
+            mutation=f"{mutant.mutation}; steps times {by:g}",
+        )
+
+    def _draw(self, parent: Program, rng: random.Random) -> Mutant:
+        if self.config.method == RANDOM:
+            return random_program(self.start.slots, rng, self._functions)
+        return mutate(parent, rng, self.config.max_statements, self._functions)
+
+    def _niche_rank(self, niche: int) -> float:
+        best = self.bests.get(niche)
+        return float("-inf") if best is None else self._rank(best)
+
+    def _promise(self, number: int) -> float:
+        """Fitness, and what tuning its constants may still bring: less the more were tried."""
+        tries = self._tries[self.results[number].structure] or 1
+        return self._rank(number) + self.config.optimism / sqrt(tries)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
         source = self._cache.get(mutant.analysis.functional_hash)
@@ -297,6 +353,10 @@ class Evolution:
         if record.source is None:
             self.evaluated += 1
             self.in_flight += 1
+            self._tries[record.structure] += 1
+            if self.round != TUNING:
+                self._trained += 1
+                self._tuned += record.mutation.startswith(TUNE)
             self._cache[record.functional_hash] = record.number
 
     def _note_commit(self, record: Record) -> Result:
@@ -321,7 +381,7 @@ class Evolution:
             return self.results[record.source]
         marks, outcome = record.losses or {}, str(record.outcome)
         if record.mutation != AGAIN:
-            result = Result(None, outcome, marks)
+            result = Result(None, outcome, marks, record.structure)
         else:
             result = self.results[record.parent or START]
             result.marks = {

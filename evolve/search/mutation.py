@@ -11,7 +11,7 @@ stepping stones to larger changes.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from primitives.abstract import Analysis, analyse
@@ -36,7 +36,10 @@ class Mutant(NamedTuple):
     rejected: int
 
 
-_Edit = tuple[Program, str]
+Edit = tuple[Program, str]
+
+#: How the words of a mutation of constants alone begin.
+TUNE = "tune"
 
 
 def child_rng(seed: int, number: int) -> random.Random:
@@ -44,15 +47,26 @@ def child_rng(seed: int, number: int) -> random.Random:
     return random.Random((seed << 64) + number)
 
 
-def mutate(parent: Program, rng: random.Random, max_statements: int = 0) -> Mutant:
+def mutate(
+    parent: Program,
+    rng: random.Random,
+    max_statements: int = 0,
+    functions: Sequence[Function] = FUNCTIONS,
+) -> Mutant:
     """A valid child of `parent` that differs by one mutation.
 
-    A child whose update cannot depend on the gradient is invalid too.
+    A child whose update cannot depend on the gradient is invalid too. Statements
+    are inserted while there are fewer than `max_statements` (0: always), with one
+    of `functions`.
     """
-    edits: list[Callable[[Program, random.Random], _Edit | None]] = [delete, change]
+
+    def add(parent: Program, rng: random.Random) -> Edit:
+        return insert(parent, rng, functions)
+
+    edits: list[Callable[[Program, random.Random], Edit | None]] = [delete, change]
     if not max_statements or len(parent.statements) < max_statements:
-        edits.insert(0, insert)
-    return _first_valid(parent, rng, lambda: edits[rng.randrange(len(edits))](parent, rng))
+        edits.insert(0, add)
+    return first_valid(lambda: edits[rng.randrange(len(edits))](parent, rng))
 
 
 def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
@@ -74,12 +88,12 @@ def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
     ]
     if not places:
         raise ProgramError("the program has no constant to tune")
-    return _first_valid(parent, rng, lambda: _change_constants(parent, places, rng))
+    return first_valid(lambda: _change_constants(parent, places, rng))
 
 
 def _change_constants(
     parent: Program, places: list[tuple[int, int]], rng: random.Random
-) -> _Edit | None:
+) -> Edit | None:
     count = 1
     while count < len(places) and rng.random() < 0.5:
         count += 1
@@ -89,11 +103,12 @@ def _change_constants(
         if edited is None:
             return None
         program = edited[0]
-        words.append(edited[1])
-    return program, "; ".join(words)
+        words.append(edited[1].removeprefix("change "))
+    return program, f"{TUNE} {'; '.join(words)}"
 
 
-def _first_valid(parent: Program, rng: random.Random, edit: Callable[[], _Edit | None]) -> Mutant:
+def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
+    """The first edit that is possible, valid and learns from the gradient."""
     rejected = 0
     while True:
         edited = edit()
@@ -108,19 +123,25 @@ def _first_valid(parent: Program, rng: random.Random, edit: Callable[[], _Edit |
         rejected += 1
 
 
-def insert(parent: Program, rng: random.Random) -> _Edit:
+def insert(parent: Program, rng: random.Random, functions: Sequence[Function] = FUNCTIONS) -> Edit:
     """Insert a random statement at a random place."""
-    place = rng.randrange(len(parent.statements) + 1)
+    return insert_at(parent, rng.randrange(len(parent.statements) + 1), rng, functions)
+
+
+def insert_at(
+    parent: Program, place: int, rng: random.Random, functions: Sequence[Function] = FUNCTIONS
+) -> Edit:
+    """Insert a random statement before statement `place` (from 0)."""
     kinds = kinds_before(parent, place)
-    function = FUNCTIONS[rng.randrange(len(FUNCTIONS))]
-    arguments, kind = _draw_arguments(function, kinds, rng)
+    function = functions[rng.randrange(len(functions))]
+    arguments, kind = draw_arguments(function, kinds, rng)
     targets = [_fresh_name(parent), *(name for name in kinds if kinds[name] == kind)]
     statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
     statements = (*parent.statements[:place], statement, *parent.statements[place:])
     return parent.with_statements(statements), f"insert {place + 1}: {statement_text(statement)}"
 
 
-def delete(parent: Program, rng: random.Random) -> _Edit | None:
+def delete(parent: Program, rng: random.Random) -> Edit | None:
     """Delete a random statement."""
     if not parent.statements:
         return None
@@ -130,7 +151,7 @@ def delete(parent: Program, rng: random.Random) -> _Edit | None:
     return parent.with_statements(statements), f"delete {place + 1}: {gone}"
 
 
-def change(parent: Program, rng: random.Random) -> _Edit | None:
+def change(parent: Program, rng: random.Random) -> Edit | None:
     """Change one argument of a random statement."""
     if not parent.statements:
         return None
@@ -141,7 +162,7 @@ def change(parent: Program, rng: random.Random) -> _Edit | None:
 
 def _replace_argument(
     parent: Program, place: int, position: int, rng: random.Random
-) -> _Edit | None:
+) -> Edit | None:
     old = parent.statements[place]
     argument = old.arguments[position]
     if isinstance(argument, str):
@@ -176,7 +197,7 @@ def _kind(kinds: dict[str, str], argument: Argument) -> str:
     return kinds[argument] if isinstance(argument, str) else SCALAR
 
 
-def _draw_arguments(
+def draw_arguments(
     function: Function, kinds: dict[str, str], rng: random.Random
 ) -> tuple[tuple[Argument, ...], str]:
     """Arguments of kinds the function takes, all equally likely; and the kind that results.

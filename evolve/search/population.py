@@ -45,8 +45,14 @@ class Population:
         del self._uses[gone]
         return gone
 
-    def draw(self, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
-        """The fittest of `size` members drawn from one niche; the first drawn wins a tie."""
-        settled = [niche for niche in self.niches if niche]
-        niche = settled[rng.randrange(len(settled))] if len(settled) > 1 else settled[0]
-        return max([niche[rng.randrange(len(niche))] for _ in range(size)], key=rank)
+    def draw(self, niche: int, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
+        """The fittest of `size` members drawn from a niche; the first drawn wins a tie."""
+        members = self.niches[niche]
+        return max([members[rng.randrange(len(members))] for _ in range(size)], key=rank)
+
+    def draw_niche(self, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
+        """The fittest of `size` niches drawn from those that have members."""
+        settled = [niche for niche, members in enumerate(self.niches) if members]
+        if len(settled) == 1:
+            return settled[0]
+        return max([settled[rng.randrange(len(settled))] for _ in range(size)], key=rank)

@@ -94,8 +94,8 @@ class Trials:
         self.steps = 0
 
     def _described(self) -> dict[str, Any]:
-        request = {**self._pool.setup.request, "action": "prepare", "rung": self._rung}
-        self._pool.submit(0, request, START_LIMIT)
+        asked = {"action": "prepare", "rung": self._rung, "shares": [], "stretch": False}
+        self._pool.submit(0, {**self._pool.setup.request, **asked}, START_LIMIT)
         answer = self._answers(1)[0]
         if "tasks" not in answer:
             raise BadInput(answer.get("error") or answer["detail"])

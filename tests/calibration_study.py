@@ -1,0 +1,127 @@
+"""`python tests/calibration_study.py RESULTS [TASK...]`: which proxies rank optimizers as known.
+
+Each known optimizer gets the best scale of its update and equally many trials of its
+constants on each candidate proxy, under several schedules, batches and horizons, at
+equal memory and at equal width; then fresh seeds and held-out data decide. One JSON line
+in the file RESULTS per task and objective; what is there already is not done again.
+
+`python tests/calibration_study.py RESULTS --table` prints the table, and each proxy's rank
+correlation with the order that the paper reports, with Lion and without it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import kendalltau
+
+from evolve.command.compare import PAIRS, SEEDS, TUNING
+from evolve.command.options import worker_count
+from evolve.search.config import EQUAL_MEMORY, LOSS, Config
+from evolve.search.pool import Setup, open_pool
+from evolve.understand.ranking import rank
+from evolve.understand.trials import Trials
+from primitives.abstract import analyse
+from primitives.text import to_text
+from primitives.zoo import zoo
+from proxy_tasks.catalog import CATALOG
+from proxy_tasks.task import Task
+
+HERE = str(Path(__file__).parent)
+TEXT, VIT = CATALOG["text_transformer"], CATALOG["digits_vit"]
+
+#: Candidate proxies: the built-in ones, and variants of schedule, batch and horizon.
+CANDIDATES: dict[str, Task] = {
+    "text": TEXT,
+    "text_cosine": replace(TEXT, schedule="cosine"),
+    "text_linear": replace(TEXT, schedule="linear"),
+    "text_trapezoid": replace(TEXT, schedule="trapezoid"),
+    "text_constant": replace(TEXT, schedule="constant"),
+    "text_200": replace(TEXT, steps=200),
+    "text_1200": replace(TEXT, steps=1200),
+    "text_batch_4": replace(TEXT, batch=4),
+    "text_width_12": replace(TEXT, width=12),
+    "vit": VIT,
+    "vit_cosine": replace(VIT, schedule="cosine"),
+    "mlp": CATALOG["digits_mlp"],
+}
+globals().update(CANDIDATES)  # so that workers find `calibration_study:text_cosine`
+
+PROGRAMS = ("adamw", "lion", "signum", "powersign", "addsign", "rmsprop", "signsgd")
+
+#: Accuracy on ImageNet with ViT-S (arXiv 2302.06675, tables 2 and 8), for those it reports.
+KNOWN = {"lion": 79.46, "adamw": 78.89, "signum": 78.2, "powersign": 77.4, "addsign": 77.4}
+
+
+def measure(name: str, objective: str) -> dict[str, Any]:
+    """The programs on one candidate."""
+    task = f"calibration_study:{name}"
+    setup = Setup(
+        request={"program": to_text(zoo("adamw")), "tasks": [task], "rung": 1, "seeds": [0]},
+        path=(HERE,),
+    )
+    programs = [(each, zoo(each)) for each in PROGRAMS]
+    memory = len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
+    with open_pool(setup, worker_count("auto", Config())) as pool:
+        trials = Trials(pool, choosing=SEEDS, memory=memory)
+        rows = list(rank(trials, programs, TUNING, PAIRS))
+    return {
+        "task": name,
+        "objective": objective,
+        "programs": {
+            row.name: {
+                "loss": row.loss and list(row.loss[task]),
+                "better": row.better and list(row.better),
+                "tuned": to_text(row.tuned),
+            }
+            for row in rows
+        },
+    }
+
+
+def agreement(row: dict[str, Any], without: str | None = None) -> float:
+    """Kendall's tau-b between a candidate's losses and what is known; 1 is agreement."""
+    names = [n for n in KNOWN if n != without and row["programs"][n]["loss"]]
+    losses = [row["programs"][n]["loss"][0] for n in names]
+    return float(kendalltau([-KNOWN[n] for n in names], losses).statistic)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: held-out loss and standard error of each program on each candidate."""
+    head = ["proxy", "objective", *PROGRAMS, "tau", "tau without Lion"]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        cells = [row["task"], row["objective"]]
+        for name in PROGRAMS:
+            loss = row["programs"][name]["loss"]
+            cells.append(f"{loss[0]:.4f} ± {loss[1]:.4f}" if loss else "failed")
+        cells += [f"{agreement(row):+.2f}", f"{agreement(row, 'lion'):+.2f}"]
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(arguments: list[str]) -> None:
+    results = Path(arguments[0])
+    rows = (
+        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    )
+    if "--table" in arguments:
+        print(table(rows))
+        return
+    done = {(row["task"], row["objective"]) for row in rows}
+    for name in arguments[1:] or CANDIDATES:
+        for objective in (EQUAL_MEMORY, LOSS):
+            if (name, objective) in done:
+                continue
+            row = measure(name, objective)
+            with results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(table([row]).splitlines()[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
