@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
@@ -114,7 +114,8 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
     _out(
         console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
     )
-    table = Table("id", "fitness", "slots", "statements", "mutation", box=None)
+    mutation = Column("mutation", no_wrap=True)
+    table = Table("id", "fitness", "slots", "statements", mutation, box=None)
     condition = (
         "round > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
         "ORDER BY fitness DESC LIMIT ?"
