@@ -26,9 +26,9 @@ _STEP = 0.01
 def record(trainer: Trainer) -> dict[str, Any]:
     """The stretch as JSON data.
 
-    `gradients` and `weights` have a row of elements for each step kept, `rates` the
-    schedule's value; `counts` the size of each array, `kept` how many of its elements
-    lie in a row.
+    `gradients` and `weights` have a row of elements for each step kept; `rates` as many
+    values of the schedule, from all of it; `counts` the size of each array, `kept` how
+    many of its elements lie in a row.
     """
     layout, replicate = trainer.layout, trainer.replicate(SEED)
     places, kept = _chosen(layout)
@@ -41,15 +41,17 @@ def record(trainer: Trainer) -> dict[str, Any]:
         return moved, weights[places], gradient[places]
 
     weights, rows = replicate.weights, []
-    rates = trainer.task.learning_rate()
     for index in range(min(WARM_UP + KEPT, trainer.task.steps)):
         weights, *row = step(weights, index)
-        rows.append((*row, rates[index]))
+        rows.append(row)
     rows = rows[-KEPT:]
+    schedule = trainer.task.learning_rate()
+    # The whole schedule: what changes its shape is to be seen.
+    moments = np.linspace(0, len(schedule) - 1, len(rows)).astype(int)
     return {
-        "weights": [row.tolist() for row, _, _ in rows],
-        "gradients": [row.tolist() for _, row, _ in rows],
-        "rates": [float(rate) for _, _, rate in rows],
+        "weights": [row.tolist() for row, _ in rows],
+        "gradients": [row.tolist() for _, row in rows],
+        "rates": [float(rate) for rate in schedule[moments]],
         "counts": list(layout.counts),
         "kept": kept,
     }

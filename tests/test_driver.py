@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve.errors import BadInput
-from evolve.search import evolution
+from evolve.search import breeding
 from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.search.config import Config
 from evolve.search.driver import Driver
@@ -151,7 +151,7 @@ def test_programs_that_are_all_known_end_with_the_budget(
     def copy(parent: Any, *rest: object) -> Mutant:
         return Mutant(parent, analyse(parent), "change 1: nothing", 0)
 
-    monkeypatch.setattr(evolution, "mutate", copy)
+    monkeypatch.setattr(breeding, "mutate", copy)
     driver = search(fresh(), config(tuning_evaluations=2), Budget(PROGRAMS, 1000))
     assert driver.evolution.proposed == len(driver.evolution.results) == 1000
 

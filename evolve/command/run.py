@@ -164,7 +164,7 @@ def run_setup(log: RunLog, config: Config) -> Setup:
             "rung": 1,
             "seeds": list(range(config.replicates[-1])),
             "shares": [config.share(number, slots) for number in range(slots + 2)],
-            "stretch": config.match_steps,
+            "stretch": config.stretches,
         },
         path=search_path(),
         log=str((log.folder / "workers.log").resolve()),

@@ -40,7 +40,9 @@ class Config:
         constants_tournament: members drawn to choose the parent of such a child.
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
-        match_steps: whether a child of those mutations is given steps as large as its parent's.
+        stretches: whether children are run on a stretch of gradients first: those that step
+            like their parent, or quite otherwise, are passed over, and the others are
+            given steps as large as their parent's.
         structure_tries: how many programs of one structure those mutations may train.
         patience: programs without a new best before a new round starts.
         restart: where rounds after the first start: `start` (the tuned start
@@ -75,7 +77,7 @@ class Config:
     constants_tournament: int = 8
     optimism: float = 0.03
     structure_tries: int = 3
-    match_steps: bool = True
+    stretches: bool = True
     niche_tournament: int = 2
     patience: int = 30_000
     restart: str = "alternate"

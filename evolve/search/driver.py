@@ -20,7 +20,7 @@ from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
 from evolve.search.log import Record, RunLog
 from evolve.search.pool import Finished, Pool
-from evolve.search.stepsize import Stretch
+from evolve.search.stretches import Stretch
 from proxy_tasks.status import FINISHED
 
 #: Seconds between looks at signals and the clock while waiting.
@@ -248,7 +248,7 @@ class Driver:
     # -- the books -----------------------------------------------------------
 
     def _stretches(self) -> list[Stretch]:
-        tasks = self.log.meta("tasks").values() if self.config.match_steps else ()
+        tasks = self.log.meta("tasks").values() if self.config.stretches else ()
         return [Stretch(facts["stretch"]) for facts in tasks if facts.get("stretch")]
 
     def _open_session(self) -> tuple[float, int]:

@@ -17,7 +17,6 @@ seeds, and so on while it stays ahead; only on all of them it counts as the best
 
 from __future__ import annotations
 
-import random
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,8 @@ from math import sqrt
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search.config import EQUAL_MEMORY, RANDOM, Config
+from evolve.search.breeding import Breeding
+from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.fitness import (
     Losses,
     Marks,
@@ -35,13 +35,11 @@ from evolve.search.fitness import (
     learns,
     score,
 )
-from evolve.search.generation import random_program
 from evolve.search.log import AGAIN, Record
-from evolve.search.mutation import TUNE, Mutant, child_rng, mutate, mutate_constants
+from evolve.search.mutation import TUNE, Mutant, child_rng, mutate_constants
 from evolve.search.population import Population
-from evolve.search.stepsize import Stretch, factor, rescaled
+from evolve.search.stretches import Stretch
 from primitives.abstract import analyse
-from primitives.functions import FUNCTIONS
 from primitives.program import Program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED, STOPPED
@@ -55,8 +53,6 @@ _HURDLES_EVERY = 32
 _ENOUGH = 8
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
 _FUTILE = 50
-#: How many children are drawn, at most, to find one of a structure that is worth training.
-_REDRAWS = 32
 
 
 @dataclass(slots=True)
@@ -83,10 +79,8 @@ class Evolution:
         self, config: Config, untrained: Losses, stretches: Sequence[Stretch] = ()
     ) -> None:
         self.config = config
-        self._stretches = stretches
         self.untrained = untrained
         self.start = from_text(config.start)
-        self._functions = [f for f in FUNCTIONS if f.name not in config.without]
         self.start_slots = len(analyse(self.start).slots)
         self.results: list[Result] = []
         self.pending: deque[Record] = deque()
@@ -105,6 +99,7 @@ class Evolution:
         #: Programs trained in the search: all, those that differ in constants, of each structure.
         self._trained = self._tuned = 0
         self._tries: Counter[str] = Counter()
+        self._breeding = Breeding(config, stretches, self._cache, self._tries)
         self._programs: dict[int, Program | str] = {}
         self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
@@ -178,35 +173,9 @@ class Evolution:
         if share and self._tuned <= share * self._trained:
             parent = population.draw(niche, rng, config.constants_tournament, self._promise)
             if self.program(parent).constants:
-                return parent, mutate_constants(self.program(parent), rng)
+                return parent, self._breeding.other_constants(self.program(parent), rng)
         parent = population.draw(niche, rng, config.tournament, self._preference)
-        return parent, self._new_structure(self.program(parent), rng)
-
-    def _new_structure(self, parent: Program, rng: random.Random) -> Mutant:
-        """A child by one of the paper's mutations; not of a structure tried often enough."""
-        for _ in range(_REDRAWS):
-            mutant = self._draw(parent, rng)
-            known = mutant.analysis.functional_hash in self._cache  # costs nothing
-            if known or self._tries[mutant.analysis.structure] < self.config.structure_tries:
-                break
-        return mutant if known else self._at_size_of(parent, mutant)
-
-    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant:
-        """The child with steps about as large as its parent's."""
-        by = factor(mutant.program, parent, self._stretches)
-        if by == 1:
-            return mutant
-        program = rescaled(mutant.program, by, self._stretches)
-        return mutant._replace(
-            program=program,
-            analysis=analyse(program),
-            mutation=f"{mutant.mutation}; steps times {by:g}",
-        )
-
-    def _draw(self, parent: Program, rng: random.Random) -> Mutant:
-        if self.config.method == RANDOM:
-            return random_program(self.start.slots, rng, self._functions)
-        return mutate(parent, rng, self.config.max_statements, self._functions)
+        return parent, self._breeding.other_structure(self.program(parent), rng)
 
     def _niche_rank(self, niche: int) -> float:
         best = self.bests.get(niche)

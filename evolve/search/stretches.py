@@ -1,19 +1,24 @@
-"""The size of a program's steps, found without training.
+"""What a program's steps would be, found without training.
 
-A new structure is worth nothing at the wrong step size, and a mutation often changes it
-by orders of magnitude: `sign(m)` in the place of `m` does. So a child is run, open loop,
-on a short stretch of real gradients beside its parent, and one of its constants is
-multiplied by the power of two that makes their steps about equally large.
+A program is run, open loop, on a short stretch of real gradients of each task, beside
+its parent. Two things are told so for the price of a hundredth of a training. A new
+structure is worth nothing at the wrong step size, and a mutation often changes it by
+orders of magnitude (`sign(m)` in the place of `m` does): so a child is given steps about
+as large as its parent's. And most children step as their parent does, to a fraction of
+a percent, or in quite another direction: training the ones only draws lots again, and
+the others hardly ever learn.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from primitives.abstract import live_program
 from primitives.functions import BY_NAME, PER_ARRAY, SCALAR, TREE
 from primitives.program import (
     GRADIENT,
@@ -26,7 +31,7 @@ from primitives.program import (
     constant,
 )
 
-#: Steps whose sizes are compared: the last half of the stretch, when slots have filled.
+#: The steps that are compared: the last half of the stretch, when slots have filled.
 _LAST = 0.5
 
 
@@ -42,16 +47,16 @@ class Stretch:
         # Sums over an array are estimated from the elements that were kept.
         self._worth = (np.asarray(data["counts"]) / np.maximum(kept, 1)).astype(np.float32)
 
-    def size(self, program: Program) -> float:
-        """The root mean square of the updates of the last steps; NaN if one is not finite."""
+    def updates(self, program: Program) -> np.ndarray:
+        """The updates of the last steps, end to end."""
         slots = {slot: np.zeros_like(self._weights[0]) for slot in program.slots}
-        squares = []
+        rows = []
         with np.errstate(all="ignore"):
             for w, g, rate in zip(self._weights, self._gradients, self._rates, strict=True):
                 values = self._step(program, {WEIGHTS: w, GRADIENT: g, RATE: rate, **slots})
                 slots = {slot: values[slot] for slot in program.slots}
-                squares.append(float(np.mean(np.square(values[UPDATE], dtype=np.float64))))
-        return math.sqrt(np.mean(squares[int(_LAST * len(squares)) :]))
+                rows.append(values[UPDATE])
+        return np.concatenate(rows[int(_LAST * len(rows)) :]).astype(np.float64)
 
     def _step(self, program: Program, values: dict[str, Any]) -> dict[str, Any]:
         kinds = program.inputs()
@@ -92,6 +97,38 @@ class _Ops:
         return getattr(np, name)
 
 
+@lru_cache(maxsize=512)
+def _updates(stretch: Stretch, program: Program) -> np.ndarray:
+    return stretch.updates(live_program(program))
+
+
+def size(program: Program, stretch: Stretch) -> float:
+    """The root mean square of the updates; NaN or infinite if one is."""
+    with np.errstate(all="ignore"):
+        return math.sqrt(np.mean(_updates(stretch, program) ** 2))
+
+
+def resemblance(one: Program, other: Program, stretches: Sequence[Stretch]) -> float:
+    """The cosine of the angle between their updates, where it is the smallest.
+
+    NaN if there is none: updates that are zero or not finite.
+    """
+    return min((_cosine(_updates(s, one), _updates(s, other)) for s in stretches), default=math.nan)
+
+
+def _cosine(u: np.ndarray, v: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        return float(u @ v / np.sqrt((u @ u) * (v @ v)))
+
+
+def difference(child: Program, parent: Program, stretches: Sequence[Stretch]) -> float:
+    """By how much the updates differ, relative to the parent's, where it is the most."""
+    pairs = [(_updates(s, child), _updates(s, parent)) for s in stretches]
+    with np.errstate(all="ignore"):
+        found = [float(np.linalg.norm(u - v) / np.linalg.norm(v)) for u, v in pairs]
+    return max(found, default=math.nan)
+
+
 def factor(child: Program, parent: Program, stretches: Sequence[Stretch]) -> float:
     """The power of two that makes the child's steps about as large as its parent's.
 
@@ -99,7 +136,7 @@ def factor(child: Program, parent: Program, stretches: Sequence[Stretch]) -> flo
     """
     logs = []
     for stretch in stretches:
-        small, large = stretch.size(child), stretch.size(parent)
+        small, large = size(child, stretch), size(parent, stretch)
         if not (0 < small < math.inf and 0 < large < math.inf):
             return 1.0
         logs.append(math.log2(large / small))
@@ -114,7 +151,7 @@ def rescaled(program: Program, factor: float, stretches: Sequence[Stretch]) -> P
     Raises:
         ProgramError: if the factor becomes too large for float32.
     """
-    sizes = [stretch.size(program) for stretch in stretches]
+    sizes = [size(program, stretch) for stretch in stretches]
     for i, statement in reversed(list(enumerate(program.statements))):
         for j, argument in enumerate(statement.arguments):
             if isinstance(argument, str):
@@ -123,8 +160,9 @@ def rescaled(program: Program, factor: float, stretches: Sequence[Stretch]) -> P
                 scaled = _with_constant(program, i, j, argument * factor)
             except ProgramError:
                 continue
-            pairs = zip(stretches, sizes, strict=True)
-            if all(math.isclose(s.size(scaled), factor * size, rel_tol=1e-3) for s, size in pairs):
+            expected = [factor * before for before in sizes]
+            found = [size(scaled, stretch) for stretch in stretches]
+            if np.allclose(found, expected, rtol=1e-3, atol=0.0):
                 return scaled
     last = Statement(UPDATE, "multiply", (UPDATE, constant(factor)))
     return program.with_statements([*program.statements, last])

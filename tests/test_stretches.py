@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import programs
 
 from evolve.search.mutation import mutate
-from evolve.search.stepsize import Stretch, factor, rescaled
+from evolve.search.stretches import Stretch, factor, rescaled, size
 from primitives.program import Program
 from primitives.reference import run_step, zero_slots
 from primitives.text import from_text
@@ -61,7 +61,7 @@ def by_the_reference(program: Program, data: dict[str, Any]) -> float:
 def test_the_size_is_that_of_the_reference(program: Program, seed: int) -> None:
     data = stretch(seed)
     expected = by_the_reference(program, data)
-    assert Stretch(data).size(program) == pytest.approx(expected, rel=1e-3, nan_ok=True)
+    assert size(program, Stretch(data)) == pytest.approx(expected, rel=1e-3, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +80,7 @@ def test_a_sample_of_the_elements_tells_the_size(name: str) -> None:
             "kept": [few],
         }
     )
-    assert part.size(zoo(name)) == pytest.approx(full.size(zoo(name)), rel=0.25)
+    assert size(zoo(name), part) == pytest.approx(size(zoo(name), full), rel=0.25)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,7 +95,7 @@ def test_steps_become_about_as_large_as_the_parents(name: str) -> None:
         matched = rescaled(child, by, stretches)
         for one in stretches:
             if by != 1:
-                assert one.size(matched) == pytest.approx(by * one.size(child), rel=2e-3)
+                assert size(matched, one) == pytest.approx(by * size(child, one), rel=2e-3)
         off += by != 1
         grown = len(matched.statements) - len(child.statements)
         assert grown == 0 or (grown == 1 and matched.statements[:-1] == child.statements)
