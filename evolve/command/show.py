@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
@@ -22,6 +23,9 @@ from evolve.search.summary import (
 )
 from primitives.abstract import analyse
 from primitives.text import from_text, statement_text
+
+#: Characters of a mutation that fit beside the other columns of a narrow terminal.
+_MUTATION = 44
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -114,8 +118,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
     _out(
         console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
     )
-    mutation = Column("mutation", no_wrap=True)
-    table = Table("id", "fitness", "slots", "statements", mutation, box=None)
+    table = Table("id", "fitness", "slots", "statements", "mutation", box=None)
     condition = (
         "round > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
         "ORDER BY fitness DESC LIMIT ?"
@@ -129,7 +132,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
             f"{record.fitness:+.4f}",
             str(record.slots),
             str(record.live),
-            record.mutation,
+            shorten(record.mutation, _MUTATION, placeholder=" …"),
         )
     console.print(table)
 
