@@ -33,6 +33,7 @@ SMALL = Config(
     replicates=(2,),
     constants_share=0.0,
     closing_share=0.0,
+    on_edges=0.0,
 )
 
 

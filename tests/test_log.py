@@ -28,6 +28,7 @@ def record(number: int, **changes: Any) -> Record:
             parent=None if number == 0 else number - 1,
             mutation="start",
             rejected=number,
+            passed=0,
             program="def train...",
             functional_hash=f"{number:032x}",
             statements=9,

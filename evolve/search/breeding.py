@@ -24,6 +24,8 @@ DRAWS = 64
 #: below 0.4 on `text_transformer` 55 finished), and those that make a smaller one are the
 #: parent again (half of all the training steps went to those, above 0.99999).
 UNLIKE, ALIKE = 0.4, 1 - 1e-5
+#: The share of children with other constants that differ little.
+FINELY = 0.5
 #: Constants that change the updates by a smaller share of their size change nothing.
 NO_DIFFERENCE = 5e-3
 
@@ -53,10 +55,16 @@ class Breeding:
         self._functions = [f for f in FUNCTIONS if f.name not in config.without]
 
     def other_structure(self, parent: Program, rng: random.Random) -> Mutant:
-        """A child by one of the paper's mutations that is worth training, or is known."""
-        for _ in range(DRAWS):
-            mutant = self._draw(parent, rng)
+        """A child by one of the paper's mutations that is worth training.
+
+        Or one whose result is known, if it is drawn first: that costs nothing, and it lets
+        programs drift. (Taken whenever they are drawn, they were 15 of 16 children.)
+        """
+        for passed in range(DRAWS):
+            mutant = self._draw(parent, rng)._replace(passed=passed)
             if mutant.analysis.functional_hash in self._known:
+                if passed:
+                    continue
                 break
             if self._tries.get(mutant.analysis.structure, 0) >= self._config.structure_tries:
                 continue
@@ -69,7 +77,8 @@ class Breeding:
     def _draw(self, parent: Program, rng: random.Random) -> Mutant:
         if self._config.method == RANDOM:
             return random_program(self._slots, rng, self._functions)
-        return mutate(parent, rng, self._config.max_statements, self._functions)
+        config = self._config
+        return mutate(parent, rng, config.max_statements, self._functions, config.on_edges)
 
     def _differs(self, child: Program, parent: Program) -> bool:
         """Whether the child steps otherwise than its parent, but not quite otherwise."""
@@ -77,8 +86,8 @@ class Breeding:
 
     def other_constants(self, parent: Program, rng: random.Random) -> Mutant:
         """A child with other constants that change its steps."""
-        for _ in range(DRAWS):
-            mutant = mutate_constants(parent, rng)
+        for passed in range(DRAWS):
+            mutant = mutate_constants(parent, rng, FINELY)._replace(passed=passed)
             if not self._stretches:
                 break
             if difference(mutant.program, parent, self._stretches) > NO_DIFFERENCE:

@@ -40,6 +40,8 @@ class Config:
         constants_tournament: members drawn to choose the parent of such a child.
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
+        on_edges: share of the insertions that are made where their value is read; the
+            others at a random place, for a random variable (the paper's).
         stretches: whether children are run on a stretch of gradients first: those that step
             like their parent, or quite otherwise, are passed over, and the others are
             given steps as large as their parent's.
@@ -77,6 +79,7 @@ class Config:
     constants_tournament: int = 8
     optimism: float = 0.03
     structure_tries: int = 3
+    on_edges: float = 0.5
     stretches: bool = True
     niche_tournament: int = 2
     patience: int = 30_000
@@ -102,6 +105,7 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("niche_tournament", "constants_tournament", "structure_tries"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(0 <= self.on_edges <= 1, "on_edges", self.on_edges, "a share from 0 to 1")
         _require(self.optimism >= 0, "optimism", self.optimism, "0 or more")
         for name in ("seed", "tuning_evaluations", "max_statements"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")

@@ -24,7 +24,7 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 2
+FORMAT = 3
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
 AGAIN = "again"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
@@ -33,8 +33,9 @@ _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE programs (
     number INTEGER PRIMARY KEY, round INTEGER NOT NULL, parent INTEGER, mutation TEXT NOT NULL,
-    rejected INTEGER NOT NULL, program TEXT NOT NULL, functional_hash TEXT NOT NULL,
-    statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
+    rejected INTEGER NOT NULL, passed INTEGER NOT NULL,
+    program TEXT NOT NULL, functional_hash TEXT NOT NULL, statements INTEGER NOT NULL,
+    live INTEGER NOT NULL, slots INTEGER NOT NULL,
     structure TEXT NOT NULL, replicates INTEGER NOT NULL, source INTEGER, hurdles TEXT,
     outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
 CREATE TABLE judgements (
@@ -60,7 +61,8 @@ class Record:
         round: 0 for tuning the start program's constants, then the rounds of search.
         parent: the number of the program it was mutated from.
         mutation: what was done.
-        rejected: invalid children drawn before it.
+        rejected: invalid children drawn just before it.
+        passed: valid children drawn before it that were not worth training.
         program: its text.
         functional_hash: from abstract execution.
         statements, live, slots: all statements, live statements, live slots.
@@ -81,6 +83,7 @@ class Record:
     parent: int | None
     mutation: str
     rejected: int
+    passed: int
     program: str
     functional_hash: str
     statements: int

@@ -27,19 +27,23 @@ class Mutant(NamedTuple):
         program: the child.
         analysis: its abstract execution.
         mutation: what was done, in words: `insert 7: update = sign(update)`.
-        rejected: how many invalid children were drawn before it.
+        rejected: how many invalid children were drawn just before it.
+        passed: how many valid children were drawn before it that are not worth training.
     """
 
     program: Program
     analysis: Analysis
     mutation: str
     rejected: int
+    passed: int = 0
 
 
 Edit = tuple[Program, str]
 
 #: How the words of a mutation of constants alone begin.
 TUNE = "tune"
+#: The standard deviation of fine changes, in powers of two.
+FINE = 0.3
 
 
 def child_rng(seed: int, number: int) -> random.Random:
@@ -52,16 +56,18 @@ def mutate(
     rng: random.Random,
     max_statements: int = 0,
     functions: Sequence[Function] = FUNCTIONS,
+    on_edges: float = 0.0,
 ) -> Mutant:
     """A valid child of `parent` that differs by one mutation.
 
     A child whose update cannot depend on the gradient is invalid too. Statements
     are inserted while there are fewer than `max_statements` (0: always), with one
-    of `functions`.
+    of `functions`; a share `on_edges` of them where its value is read.
     """
 
-    def add(parent: Program, rng: random.Random) -> Edit:
-        return insert(parent, rng, functions)
+    def add(parent: Program, rng: random.Random) -> Edit | None:
+        on_edge = on_edges and rng.random() < on_edges
+        return (insert_on_edge if on_edge else insert)(parent, rng, functions)
 
     edits: list[Callable[[Program, random.Random], Edit | None]] = [delete, change]
     if not max_statements or len(parent.statements) < max_statements:
@@ -69,8 +75,11 @@ def mutate(
     return first_valid(lambda: edits[rng.randrange(len(edits))](parent, rng))
 
 
-def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
+def mutate_constants(parent: Program, rng: random.Random, finely: float = 0.0) -> Mutant:
     """A child of `parent` with one or more constants multiplied by 2^a, a from N(0, 1).
+
+    With probability `finely` a is from N(0, 0.3^2) for all of them, and those between 0
+    and 1 have their distance from 1 multiplied instead, half of the time.
 
     How many is geometric: another one with probability 1/2. Constants depend on
     each other (a smaller second beta wants a larger step), so one at a time
@@ -88,23 +97,32 @@ def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
     ]
     if not places:
         raise ProgramError("the program has no constant to tune")
-    return first_valid(lambda: _change_constants(parent, places, rng))
+    sigma = FINE if finely and rng.random() < finely else 1.0
+    return first_valid(lambda: _change_constants(parent, places, rng, sigma))
 
 
 def _change_constants(
-    parent: Program, places: list[tuple[int, int]], rng: random.Random
+    parent: Program, places: list[tuple[int, int]], rng: random.Random, sigma: float
 ) -> Edit | None:
     count = 1
     while count < len(places) and rng.random() < 0.5:
         count += 1
-    program, words = parent, []
-    for place in sorted(rng.sample(places, count)):
-        edited = _replace_argument(program, *place, rng)
-        if edited is None:
+    statements, words = [*parent.statements], []
+    for i, j in sorted(rng.sample(places, count)):
+        old = statements[i]
+        factor = 2.0 ** rng.gauss(0.0, sigma)
+        value = float(old.arguments[j])
+        if sigma < 1.0 and 0.0 < value < 1.0 and rng.random() < 0.5:
+            value = 1.0 - (1.0 - value) * factor
+        else:
+            value *= factor
+        try:
+            given = (*old.arguments[:j], constant(value), *old.arguments[j + 1 :])
+        except ProgramError:
             return None
-        program = edited[0]
-        words.append(edited[1].removeprefix("change "))
-    return program, f"{TUNE} {'; '.join(words)}"
+        statements[i] = Statement(old.target, old.function, given)
+        words.append(f"{i + 1}: {statement_text(statements[i])}")
+    return parent.with_statements(statements), f"{TUNE} {'; '.join(words)}"
 
 
 def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
@@ -139,6 +157,35 @@ def insert_at(
     statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
     statements = (*parent.statements[:place], statement, *parent.statements[place:])
     return parent.with_statements(statements), f"insert {place + 1}: {statement_text(statement)}"
+
+
+def insert_on_edge(
+    parent: Program, rng: random.Random, functions: Sequence[Function] = FUNCTIONS
+) -> Edit | None:
+    """Insert a random statement between a variable and a statement that reads it.
+
+    One of the arguments is that variable, the others are drawn as for `insert`; the target
+    is fresh. So the new value is read, where one in ten values that `insert` adds is.
+    """
+    reads = [
+        (i, j)
+        for i, statement in enumerate(parent.statements)
+        for j, argument in enumerate(statement.arguments)
+        if isinstance(argument, str)
+    ]
+    function = functions[rng.randrange(len(functions))]
+    if not reads or not function.arity:
+        return None
+    place, position = reads[rng.randrange(len(reads))]
+    reader = parent.statements[place]
+    arguments = [*draw_arguments(function, kinds_before(parent, place), rng)[0]]
+    arguments[rng.randrange(function.arity)] = reader.arguments[position]
+    added = Statement(_fresh_name(parent), function.name, tuple(arguments))
+    given = (*reader.arguments[:position], added.target, *reader.arguments[position + 1 :])
+    statements = [*parent.statements]
+    statements[place : place + 1] = [added, Statement(reader.target, reader.function, given)]
+    words = f"insert {place + 1}: {statement_text(added)}, read by {reader.target}"
+    return parent.with_statements(statements), words
 
 
 def delete(parent: Program, rng: random.Random) -> Edit | None:
