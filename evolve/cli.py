@@ -1,4 +1,4 @@
-"""The command line: `evolve run | resume | inspect | simplify | identify | ...`."""
+"""The command line: `evolve run | resume | inspect | funnel | simplify | ...`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="begin a search"))
     _add_resume(commands.add_parser("resume", help="go on with a run"))
     _add_inspect(commands.add_parser("inspect", help="show what a run found"))
+    _add_funnel(commands.add_parser("funnel", help="judge a finished run at a larger rung"))
     _add_explain(commands.add_parser("explain", help="show what each statement of a program does"))
     _add_compare(commands.add_parser("compare", help="programs against each other, each tuned"))
     _add_simplify(commands.add_parser("simplify", help="shrink a program, with evidence"))
@@ -108,6 +109,18 @@ def _add_inspect(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--id", type=int, metavar="ID", help="one program and its ancestry (default: the summary)"
     )
+    p.add_argument("--json", action="store_true", help="print JSON (default: text)")
+
+
+def _add_funnel(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run", metavar="RUN", help="a run folder; its search must have ended")
+    p.add_argument(
+        "--rung",
+        default="x10",
+        metavar="x10|x100",
+        help="how many times the compute of the run's tasks (default: x10)",
+    )
+    _add_workers(p)
     p.add_argument("--json", action="store_true", help="print JSON (default: text)")
 
 
@@ -200,6 +213,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
         from evolve.command import compare
 
         return compare.run
+    if name == "funnel":
+        from evolve.command import funnel
+
+        return funnel.run
     if name == "simplify":
         from evolve.command import simplify
 

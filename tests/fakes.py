@@ -10,7 +10,7 @@ from typing import Any
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.log import Record
-from evolve.search.pool import Finished
+from evolve.search.pool import Finished, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
@@ -32,6 +32,7 @@ SMALL = Config(
     objective="loss",
     replicates=(2,),
     constants_share=0.0,
+    closing_share=0.0,
     on_edges=0.0,
 )
 
@@ -158,6 +159,8 @@ class FakePool:
         self.tasks: dict[str, Any] = {
             task: {**facts, "untrained": values} for task, values in untrained(config).items()
         }
+        setup = {"program": ADAMW, "tasks": list(config.tasks), "rung": 1, "seeds": [0]}
+        self.setup = Setup(setup)
         self.submitted: list[tuple[int, dict[str, Any], float]] = []
         self._waiting: list[tuple[int, dict[str, Any]]] = []
         self._choose, self._patience, self._answer = choose, patience, answer
@@ -172,6 +175,8 @@ class FakePool:
             if self._patience < 0:
                 raise Killed
         key, request = self._waiting.pop(self._choose(len(self._waiting)))
+        if request.get("action") == "prepare":
+            return Finished(key, {"tasks": self.tasks}, 0.001)
         return Finished(key, self._answer(request), 0.001)
 
 

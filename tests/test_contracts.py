@@ -196,6 +196,8 @@ BAD_COMMANDS = {
     "inspect {base}/newer": "newer than 2; update evolve",
     "inspect {base}/foreign": "is not a run's log",
     "resume {base}/damaged": "is damaged",
+    "funnel {run} --rung x5": "--rung is 'x5'; it must be one of x10, x100",
+    "funnel {base}": "is no run folder (it has no run.sqlite)",
     "frobnicate": "invalid choice: 'frobnicate'",
 }
 

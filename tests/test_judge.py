@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from scipy.stats import ttest_1samp
 
 from evolve.search import judge
 
@@ -34,7 +35,10 @@ def test_the_comparison_is_paired() -> None:
     gains = [0.1 / 1.0, 0.2 / 0.8, -0.1 / 1.0]
     mean = sum(gains) / 3
     error = (sum((gain - mean) ** 2 for gain in gains) / 2 / 3) ** 0.5
-    assert result == pytest.approx((mean, error, 3, 2))
+    assert result[:4] == pytest.approx((mean, error, 3, 2))
+    assert (result.t, result.p) == pytest.approx(ttest_1samp(gains, 0.0))
     assert judge.compare({}, baseline, {"a": [2.0]}) is None
     single = judge.compare({"a": [0.9]}, {"a": [1.0]}, {"a": [2.0]})
-    assert single is not None and single.error is None
+    assert single is not None and (single.error, single.t, single.p) == (None, None, None)
+    same = judge.compare(baseline, baseline, {"a": [2.0]})
+    assert same is not None and (same.mean, same.error, same.p) == (0.0, 0.0, None)

@@ -56,11 +56,8 @@ def test_the_command_reference_is_up_to_date() -> None:
 
 
 def test_every_command_shown_is_understood() -> None:
-    shown = re.findall(
-        r"^(?:\$ )?(evolve (?:run|resume|inspect|tasks|simplify|identify|explain|export)\b[^#\n]*)",
-        README.read_text(),
-        re.M,
-    )
+    commands = "run|resume|inspect|funnel|tasks|simplify|identify|explain|compare|export"
+    shown = re.findall(rf"^(?:\$ )?(evolve (?:{commands})\b[^#\n]*)", README.read_text(), re.M)
     assert len(shown) >= 5
     for line in shown:
         parser().parse_args(shlex.split(line)[1:])

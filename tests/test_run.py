@@ -27,6 +27,7 @@ tuning_evaluations = 60
 finalists = 4
 judge_seeds = 40
 look_ahead = 8
+closing_share = 0.0
 """
 EVALUATIONS = 200
 UNWRITABLE = environment(HOME="/proc/1/nobody", XDG_CACHE_HOME="/proc/1/nobody/cache")

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.panel import Panel
 
 from evolve.search.budget import duration
-from evolve.search.driver import Driver
+from evolve.search.driver import SEARCH, Driver
 from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import final_losses
 from evolve.search.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE
@@ -103,8 +103,8 @@ class Progress:
 
 def _phase(driver: Driver) -> str:
     evolution = driver.evolution
-    if driver.phase == "judge":
-        return "judging the finalists on fresh seeds"
+    if driver.phase != SEARCH:
+        return driver.phase
     if evolution.round == TUNING:
         return f"tuning constants {evolution.evaluated}/{driver.config.tuning_evaluations + 1}"
     return f"search round {evolution.round}"

@@ -18,14 +18,17 @@ from evolve.command.show import print_result
 from evolve.command.timings import remember_seconds
 from evolve.errors import BadInput, EvolveError
 from evolve.programs import load_program
-from evolve.search.budget import Budget, parse_budget
+from evolve.search.budget import SECONDS, Budget, parse_budget
 from evolve.search.config import Config, read_config
 from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.pool import Setup, open_pool
 from evolve.search.provenance import provenance
+from evolve.understand.closing import close_run
 from primitives.abstract import analyse
+from primitives.program import Program
 from primitives.text import from_text, to_text
+from primitives.zoo import zoo
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_START = "adamw"
@@ -45,6 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         "start": settings["start"],
         "budget": arguments.budget,
     }
+    if _is_sought(from_text(config.start)):
+        facts["discovery"] = False
     with RunLog.create(folder, facts) as log:
         try:
             _session(log, config, workers, arguments, [budget])
@@ -79,7 +84,7 @@ def _session(
     interruption = _Interruption(log.folder)
     with (
         interruption.handled(),
-        open_pool(_setup(log, config), workers, arguments.address) as pool,
+        open_pool(run_setup(log, config), workers, arguments.address) as pool,
         Progress(console, arguments.quiet) as progress,
     ):
 
@@ -90,10 +95,24 @@ def _session(
         driver = Driver(log, pool, observe)
         interruption.at_once = False
         for budget in budgets:
-            driver.add_budget(budget)
+            driver.add_budget(_for_search(budget, config))
         driver.run()
+        close_run(log, pool, driver.watch)
+        driver.note_session()
     remember_seconds(log)
     print_result(log, console)
+
+
+def _for_search(budget: Budget, config: Config) -> Budget:
+    """A time is for the search and its closing; a count is that of the search."""
+    if budget.kind != SECONDS:
+        return budget
+    return budget._replace(amount=budget.amount * (1 - config.closing_share))
+
+
+def _is_sought(start: Program) -> bool:
+    """Whether a start program is Lion but for its constants: then nothing is discovered."""
+    return analyse(start).structure == analyse(zoo("lion")).structure
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -135,7 +154,8 @@ def _free_folder() -> Path:
     return Path("runs") / str(number)
 
 
-def _setup(log: RunLog, config: Config) -> Setup:
+def run_setup(log: RunLog, config: Config) -> Setup:
+    """What the workers of a run need to know."""
     slots = len(analyse(from_text(config.start)).slots)
     return Setup(
         request={

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
 from evolve.search.budget import duration
 from evolve.search.log import Record, RunLog
@@ -21,6 +23,9 @@ from evolve.search.summary import (
 )
 from primitives.abstract import analyse
 from primitives.text import from_text, statement_text
+
+#: Characters of a mutation that fit beside the other columns of a narrow terminal.
+_MUTATION = 44
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -44,6 +49,8 @@ def print_result(log: RunLog, console: Console) -> None:
     summary = summarize(log)
     _out(console, "")
     _print_counts(summary, console)
+    if summary["hall_of_fame"]:
+        _print_hall(summary, console)
     _print_champion(summary, console)
     folder = log.folder
     _out(console, f"The run lies in {folder}. Next:")
@@ -87,26 +94,11 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
     else:
         value = f"fitness {champion['fitness']:+.4f}"
         _out(console, f"champion   #{champion['id']}: {_losses(champion)}, {value}")
-    if s["heldout"] is not None:
-        same = champion["id"] == baseline["id"]
-        _out(console, "held out   " + _verdict(s["heldout"]["comparison"], same))
-    _out(console, "")
-    _out(console, champion["live_program"])
-
-
-def _verdict(comparison: dict[str, Any] | None, same: bool) -> str:
-    if same:
-        return "the champion is the tuned start program itself; nothing better was found"
-    if comparison is None or comparison["error"] is None:
-        return "no comparison: a training on fresh seeds failed"
-    mean, error, pairs = comparison["mean"], comparison["error"], comparison["pairs"]
-    word = (
-        "better than" if mean > 2 * error else "worse than" if mean < -2 * error else "level with"
-    )
-    return (
-        f"{word} the tuned start: {mean:+.4f} ± {error:.4f} (mean and standard error over "
-        f"{pairs} fresh seeds, better on {comparison['wins']})"
-    )
+    for line in closing_lines(s):
+        _out(console, line)
+    for text in (champion["live_program"], simplified(s)):
+        if text is not None:
+            _out(console, f"\n{text}")
 
 
 def _print_hall(s: dict[str, Any], console: Console) -> None:
@@ -140,7 +132,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
             f"{record.fitness:+.4f}",
             str(record.slots),
             str(record.live),
-            record.mutation,
+            shorten(record.mutation, _MUTATION, placeholder=" …"),
         )
     console.print(table)
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from statistics import median
 
+from evolve.cache import read_cache, write_cache
 from evolve.search.log import RunLog
 from evolve.search.provenance import machine
 
-
-def _file() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "evolve" / "seconds.json"
+_FILE = "seconds.json"
 
 
 def measured_seconds() -> dict[str, float]:
     """Seconds of one training for each `task@xRUNG` measured on this machine before."""
-    try:
-        known: dict[str, dict[str, float]] = json.loads(_file().read_text())
-        return dict(known.get(_key(), {}))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    return dict(_known().get(_key(), {}))
 
 
 def remember_seconds(log: RunLog) -> None:
@@ -41,14 +32,15 @@ def remember_seconds(log: RunLog) -> None:
     if not rows:
         return
     seconds = median(value for (value,) in rows) / config["replicates"][0]
-    path = _file()
-    try:
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        known.setdefault(_key(), {})[f"{name}@x1"] = seconds
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=2))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return
+    known = _known()
+    write_cache(_FILE, {**known, _key(): {**known.get(_key(), {}), f"{name}@x1": seconds}})
+
+
+def _known() -> dict[str, dict[str, float]]:
+    """What the file holds of the right form."""
+    data = read_cache(_FILE)
+    entries = data.items() if isinstance(data, dict) else ()
+    return {machine: seconds for machine, seconds in entries if isinstance(seconds, dict)}
 
 
 def _key() -> str:

@@ -65,6 +65,8 @@ class Config:
         time_limit: seconds after which one evaluation counts as hanging.
         finalists: programs judged again on fresh seeds when the budget is spent.
         judge_seeds: fresh seeds for the finalists, and again for the champion.
+        closing_share: the share of a run that its closing may take (larger rungs,
+            simplification, name), in training steps; 0 means no closing.
     """
 
     seed: int = 0
@@ -94,6 +96,7 @@ class Config:
     time_limit: float = 60.0
     finalists: int = 16
     judge_seeds: int = 8
+    closing_share: float = 0.2
 
     def __post_init__(self) -> None:
         for name in ("population", "tournament", "look_ahead", "tuning_population"):
@@ -119,6 +122,8 @@ class Config:
         )
         share_fits = 0 <= self.constants_share <= 1
         _require(share_fits, "constants_share", self.constants_share, "a share from 0 to 1")
+        closing_fits = 0 <= self.closing_share < 1
+        _require(closing_fits, "closing_share", self.closing_share, "a share from 0 to below 1")
         objectives = "one of " + ", ".join(OBJECTIVES)
         _require(self.objective in OBJECTIVES, "objective", self.objective, objectives)
         _require(self.method in METHODS, "method", self.method, "one of " + ", ".join(METHODS))

@@ -27,8 +27,13 @@ from proxy_tasks.status import FINISHED
 _TICK = 0.5
 #: Seconds between two notes of how long the session has gone on.
 _NOTE_EVERY = 1.0
+#: The phase of which the rounds tell more; the others are told by their names.
+SEARCH = "search"
 #: The most proposals and commits that one transaction holds.
 _BATCH = 256
+
+#: What a closing trains is told in its events.
+_EVENT_STEPS = "total(json_extract(data, '$.steps')) FROM events"
 
 Observer = Callable[["Driver"], None]
 
@@ -47,7 +52,7 @@ class Driver:
         self.pool = pool
         self._observe = observe
         self.config = Config.from_json(log.meta("config"))
-        self.untrained = self._check_tasks()
+        self.untrained = check_tasks(log, pool)
         self.evolution = Evolution(self.config, self.untrained, self._stretches())
         self.evolution.restore(log.records())
         self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
@@ -56,7 +61,7 @@ class Driver:
         self._began = self._noted = time.monotonic()
         self._cpu = time.process_time()
         self._before, self._session = self._open_session()
-        self.phase = "search"
+        self.phase = SEARCH
 
     @property
     def seconds(self) -> float:
@@ -101,6 +106,17 @@ class Driver:
             self._observe(self)
             self._wait()
         self._judge()
+        self.note_session()
+
+    def watch(self, phase: str) -> None:
+        """Look up while somebody else uses the pool: at signals, the clock and the display."""
+        self.phase = phase
+        self._observe(self)
+        if time.monotonic() - self._noted >= _NOTE_EVERY:
+            self.note_session()
+
+    def note_session(self) -> None:
+        """Record how long the session has gone on."""
         with self.log.transaction():
             self._note_session()
 
@@ -177,7 +193,7 @@ class Driver:
 
     def _judge(self) -> None:
         """Choose the champion on fresh seeds and compare it on held-out data."""
-        self.phase = "judge"
+        self.phase = "judging the finalists on fresh seeds"
         evolution = self.evolution
         finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
         judged = self._judge_stage(judge.FINAL, list(finalists))
@@ -231,22 +247,6 @@ class Driver:
 
     # -- the books -----------------------------------------------------------
 
-    def _check_tasks(self) -> Losses:
-        """The losses before training, which every session of a run must share."""
-        known = self.log.meta("tasks")
-        if known is None:
-            with self.log.transaction():
-                self.log.set_meta("tasks", self.pool.tasks)
-            known = self.pool.tasks
-        for name, facts in self.pool.tasks.items():
-            for fact in ("fingerprint", "weights", "steps"):
-                if facts[fact] != known[name][fact]:
-                    raise BadInput(
-                        f"the task '{name}' has changed: its {fact} is {facts[fact]}, "
-                        f"but the run began with {known[name][fact]}; start a new run"
-                    )
-        return {name: facts["untrained"] for name, facts in known.items()}
-
     def _stretches(self) -> list[Stretch]:
         tasks = self.log.meta("tasks").values() if self.config.stretches else ()
         return [Stretch(facts["stretch"]) for facts in tasks if facts.get("stretch")]
@@ -274,7 +274,28 @@ class Driver:
         return [e for e in self.log.events() if e[0] == self.evolution.proposed]
 
 
+def check_tasks(log: RunLog, pool: Pool) -> Losses:
+    """The losses before training, which every session of a run must share.
+
+    Raises:
+        BadInput: if a task is not what it was when the run began.
+    """
+    known = log.meta("tasks")
+    if known is None:
+        with log.transaction():
+            log.set_meta("tasks", pool.tasks)
+        known = pool.tasks
+    for name, facts in pool.tasks.items():
+        for fact in ("fingerprint", "weights", "steps"):
+            if facts[fact] != known[name][fact]:
+                raise BadInput(
+                    f"the task '{name}' has changed: its {fact} is {facts[fact]}, "
+                    f"but the run began with {known[name][fact]}; start a new run"
+                )
+    return {name: facts["untrained"] for name, facts in known.items()}
+
+
 def training_steps(log: RunLog) -> int:
-    """All training steps run, judgements included."""
-    query = "SELECT (SELECT total(steps) FROM programs) + (SELECT total(steps) FROM judgements)"
-    return int(log.select(query)[0][0])
+    """All training steps run, judgements and closing included."""
+    sums = ("total(steps) FROM programs", "total(steps) FROM judgements", _EVENT_STEPS)
+    return sum(int(log.select(f"SELECT {each}")[0][0]) for each in sums)

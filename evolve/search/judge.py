@@ -28,12 +28,16 @@ class Comparison(NamedTuple):
         error: standard error of that mean; None with fewer than two pairs.
         pairs: the number of paired trainings.
         wins: pairs in which the champion's loss is the lower.
+        t, p: Student's t of the mean, and the probability of one as far from zero if
+            there were no difference (two-sided); None without an error.
     """
 
     mean: float
     error: float | None
     pairs: int
     wins: int
+    t: float | None = None
+    p: float | None = None
 
 
 def seeds(stage: str, count: int) -> list[int]:
@@ -51,7 +55,7 @@ def champion(judged: dict[int, Losses], baseline: int, untrained: Losses) -> int
         return next((number for number, losses in judged.items() if losses), baseline)
     best, best_score = baseline, 0.0
     for number, losses in judged.items():
-        value = _score(losses, judged[baseline], untrained)
+        value = fitness(losses, judged[baseline], untrained)
         if number != baseline and value is not None and value > best_score:
             best, best_score = number, value
     return best
@@ -67,12 +71,25 @@ def compare(losses: Losses, baseline: Losses, untrained: Losses) -> Comparison |
     ]
     if not gains:
         return None
+    mean, wins = fmean(gains), sum(gain > 0 for gain in gains)
     error = stdev(gains) / sqrt(len(gains)) if len(gains) > 1 else None
-    return Comparison(fmean(gains), error, len(gains), sum(gain > 0 for gain in gains))
+    if not error:  # the programs are the same, or there is one pair
+        return Comparison(mean, error, len(gains), wins)
+    t = mean / error
+    return Comparison(mean, error, len(gains), wins, t, _two_sided(t, len(gains) - 1))
 
 
-def _score(losses: Losses, baseline: Losses, untrained: Losses) -> float | None:
-    complete = all(len(losses.get(task, [])) == len(baseline[task]) for task in baseline)
+def _two_sided(t: float, freedom: int) -> float:
+    from scipy.special import stdtr  # slow to import, and most who import this never ask
+
+    return float(2 * stdtr(freedom, -abs(t)))
+
+
+def fitness(losses: Losses, baseline: Losses, untrained: Losses) -> float | None:
+    """The fitness on fresh seeds, on the scale of the search; None if a training failed."""
+    complete = bool(baseline) and all(
+        len(losses.get(task, [])) == len(baseline[task]) for task in baseline
+    )
     flat = {task: _flat(untrained[task], len(baseline[task])) for task in baseline}
     return score(losses, baseline, flat) if complete else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from evolve.search import judge
+from evolve.search import ending
 from evolve.search.driver import training_steps
 from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import Losses, final_losses, learns
@@ -41,7 +41,12 @@ def summarize(log: RunLog) -> dict[str, Any]:
         ),
         "baseline": _baseline(log),
         "champion": _champion(log),
-        "heldout": _heldout(log),
+        "heldout": ending.heldout(log, _untrained(log)),
+        "discovery": ending.is_discovery(log),
+        "finalists": ending.finalists(log),
+        "overfitting": ending.overfitting(log),
+        "closed": ending.is_closed(log),
+        "left_out": ending.left_out(log),
         "training_steps": training_steps(log),
         "hall_of_fame": hall_of_fame(log),
         "provenance": _provenance(log),
@@ -90,12 +95,11 @@ def best_number(log: RunLog) -> int | None:
 
 
 def champion_number(log: RunLog) -> int | None:
-    """The program judged best on fresh seeds, or else the fittest, or else the baseline."""
-    finished = log.events("finished")
-    if finished:
-        return int(finished[-1][2]["champion"])
-    best = best_number(log)
-    return baseline_number(log) if best is None else best
+    """The program judged best at the end, or else the fittest, or else the baseline."""
+    for number in (ending.champion_at_end(log), best_number(log), baseline_number(log)):
+        if number is not None:
+            return number
+    return None
 
 
 def _untrained(log: RunLog) -> Losses:
@@ -110,7 +114,7 @@ def _baseline(log: RunLog) -> dict[str, Any] | None:
     assert record is not None
     start = log.record(START)
     return {
-        **_entry(record),
+        **_entry(record, ending.stage(log, ending.BASELINE)),
         # Its fitness in round 0 is relative to the untuned start; in the search it is the zero.
         "fitness": 0.0,
         "losses": _final(record),
@@ -124,20 +128,22 @@ def _champion(log: RunLog) -> dict[str, Any] | None:
         return None
     record = log.record(number)
     assert record is not None
-    entry = _entry(record)
+    found = ending.stage(log, ending.CHAMPION)
+    entry = {**_entry(record, found), "chain": found and found["chain"]}
     if number == baseline_number(log):
         entry["fitness"] = 0.0
     return {**entry, "losses": _final(record)}
 
 
-def _entry(record: Record) -> dict[str, Any]:
+def _entry(record: Record, named: dict[str, Any] | None) -> dict[str, Any]:
+    """A program; `named` is what the closing found of it."""
     return {
         "id": record.number,
         "fitness": record.fitness,
         "program": record.program,
         "live_program": to_text(live_program(from_text(record.program))),
-        "simplified": None,
-        "identity": None,
+        "simplified": named and named["chain"]["simplified"],
+        "identity": named and named["identity"],
     }
 
 
@@ -170,22 +176,6 @@ def front(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         )
 
     return [entry for entry in entries if not beaten(entry)]
-
-
-def _heldout(log: RunLog) -> dict[str, Any] | None:
-    """Champion against baseline, on seeds and data that nothing was chosen on."""
-    finished = log.events("finished")
-    if not finished:
-        return None
-    programs, _, facts = finished[-1]
-    losses = log.judgements(programs, judge.HELDOUT)
-    baseline, champion = losses[facts["baseline"]], losses[facts["champion"]]
-    comparison = judge.compare(champion, baseline, _untrained(log))
-    return {
-        "baseline": baseline,
-        "champion": champion,
-        "comparison": comparison._asdict() if comparison else None,
-    }
 
 
 def _provenance(log: RunLog) -> dict[str, Any]:

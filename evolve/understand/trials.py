@@ -8,14 +8,16 @@ loss and L_ref the reference's mean; below zero is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy.stats import t as student
 
+from evolve.errors import BadInput
 from evolve.search.mutation import child_rng, mutate_constants
 from evolve.search.pool import Pool
+from evolve.search.pool.base import START_LIMIT
 from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
 from primitives.text import from_text, to_text
@@ -29,7 +31,7 @@ VALIDATION, HELDOUT = "validation", "heldout"
 #: The scales tried first, and the finer ones around the best.
 COARSE = tuple(10.0 ** (k / 2) for k in range(-6, 7))
 FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
-#: The longest a training of one seed may take, in seconds.
+#: The longest a training of one seed may take, in seconds, at the first rung.
 _LIMIT = 60.0
 
 Losses = dict[str, list[float]]
@@ -44,6 +46,10 @@ class Interval(NamedTuple):
     pairs: int
 
 
+class Exhausted(Exception):
+    """More training steps would be needed than are allowed; none of them was run."""
+
+
 class Trials:
     """Trains programs on a pool's tasks.
 
@@ -52,16 +58,59 @@ class Trials:
         choosing: seeds on which scales and constants are chosen.
         memory: the slots of a program whose memory every program may use, so that one
             with fewer trains a larger model; None: all train the same.
+        rung: the size of the tasks, 1, 10 or 100.
+        most: training steps allowed; beyond them `losses` raises `Exhausted`.
+        watch: called often while trainings are waited for; it may raise.
+
+    Attributes:
+        tasks: what the tasks are at this rung, as `prepare` tells it.
+        trainings, steps: run so far, and their training steps.
+
+    Raises:
+        BadInput: if a task has no such rung.
     """
 
-    def __init__(self, pool: Pool, choosing: int = 2, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        choosing: int = 2,
+        memory: int | None = None,
+        *,
+        rung: int = 1,
+        most: float = math.inf,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
         self._memory = memory
         self._pool = pool
-        self._tasks = list(pool.tasks)
+        self._rung = rung
+        self._most = most
+        self._watch = watch
+        self.tasks = pool.tasks if rung == 1 else self._described()
+        self._tasks = list(self.tasks)
         self._choosing = [CHOOSING + i for i in range(choosing)]
-        self._untrained = {t: fmean(f["untrained"]) for t, f in pool.tasks.items()}
+        self._untrained = {t: fmean(f["untrained"]) for t, f in self.tasks.items()}
         self._known: dict[tuple[str, int, str], dict[str, float] | None] = {}
         self.trainings = 0
+        self.steps = 0
+
+    def _described(self) -> dict[str, Any]:
+        asked = {"action": "prepare", "rung": self._rung, "shares": [], "stretch": False}
+        self._pool.submit(0, {**self._pool.setup.request, **asked}, START_LIMIT)
+        answer = self._answers(1)[0]
+        if "tasks" not in answer:
+            raise BadInput(answer.get("error") or answer["detail"])
+        tasks: dict[str, Any] = answer["tasks"]
+        return tasks
+
+    def _answers(self, count: int) -> dict[int, dict[str, Any]]:
+        """The answers to so many requests, by key."""
+        found: dict[int, dict[str, Any]] = {}
+        while len(found) < count:
+            self._watch()
+            finished = self._pool.next(0.5)
+            if finished is not None:
+                found[finished.key] = finished.answer
+        return found
 
     def losses(
         self, programs: Sequence[Program], seeds: Sequence[int], split: str = VALIDATION
@@ -74,16 +123,20 @@ class Trials:
             for seed in seeds
             if (text, seed, split) not in self._known
         ]
+        if self.steps + len(missing) * self.longest > self._most:
+            raise Exhausted
         for key, one in enumerate(missing):
-            self._pool.submit(key, self._request(*one), _LIMIT * len(self._tasks))
-        waiting = len(missing)
-        while waiting:
-            finished = self._pool.next(0.5)
-            if finished is not None:
-                self._known[missing[finished.key]] = _final(finished.answer)
-                waiting -= 1
+            self._pool.submit(key, self._request(*one), _LIMIT * self._rung * len(self._tasks))
+        for key, answer in self._answers(len(missing)).items():
+            self._known[missing[key]] = _final(answer)
+            self.steps += answer["steps"]
         self.trainings += len(missing)
         return [self._gathered(text, seeds, split) for text in texts]
+
+    @property
+    def longest(self) -> int:
+        """Training steps of a program that nothing stops, for one seed."""
+        return sum(facts.get("steps", 0) for facts in self.tasks.values())
 
     def _request(self, text: str, seed: int, split: str) -> dict[str, object]:
         share = 1.0
@@ -93,7 +146,7 @@ class Trials:
             "action": "evaluate",
             "program": text,
             "tasks": self._tasks,
-            "rung": 1,
+            "rung": self._rung,
             "seeds": [seed],
             "split": split,
             "share": share,
@@ -123,6 +176,13 @@ class Trials:
             for p, (s, _, _) in zip(programs, best, strict=True)
         ]
         return [(program, level) for _, program, level in self._best(finer)]
+
+    def at_best_of(
+        self, programs: Sequence[Program], factors: Sequence[float]
+    ) -> list[tuple[Program, float]]:
+        """As `at_best_scale`, with these factors and 1."""
+        best = self._best([[(1.0, p), *_scaled(p, 1.0, factors)] for p in programs])
+        return [(program, level) for _, program, level in best]
 
     def _best(
         self, groups: Sequence[Sequence[tuple[float, Program]]]

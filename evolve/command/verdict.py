@@ -1,0 +1,70 @@
+"""What a run came to at its end, in words; from the summary of its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_SAME = "the champion is the tuned start program itself; nothing better was found"
+_NOT_A_DISCOVERY = "not a discovery: the run began with this family of programs"
+
+
+def closing_lines(s: dict[str, Any]) -> Iterator[str]:
+    """How the champion did on held-out data, its name, and what was left out."""
+    champion, heldout = s["champion"], s["heldout"]
+    if heldout is not None:
+        same = champion["id"] == s["baseline"]["id"]
+        yield "held out   " + (_SAME if same else verdict(heldout["comparison"]))
+        for rung, compared in heldout["rungs"].items():
+            yield f"at {rung:8}{verdict(compared['comparison'])}"
+    if s["overfitting"]:
+        yield f"overfitting {_overfitting(s['overfitting'])}"
+    if champion["identity"] is not None:
+        yield f"name       {_name(champion['identity'])}"
+    if s["discovery"] is False:
+        yield f"           {_NOT_A_DISCOVERY}"
+    for text in s["left_out"]:
+        yield f"left out   {text}"
+    if heldout is not None and not s["closed"]:
+        yield f"unfinished the closing was interrupted; evolve resume {s['run']}"
+
+
+def verdict(comparison: dict[str, Any] | None) -> str:
+    """Champion against the tuned start."""
+    if comparison is None or comparison["error"] is None:
+        return "no comparison: a training on fresh seeds failed"
+    mean, error, p = comparison["mean"], comparison["error"], comparison["p"]
+    word = (
+        "better than" if mean > 2 * error else "worse than" if mean < -2 * error else "level with"
+    )
+    chance = "" if p is None else f", p = {p:.2g}"
+    return (
+        f"{word} the tuned start: {mean:+.4f} ± {error:.4f} (mean and standard error over "
+        f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}{chance})"
+    )
+
+
+def simplified(s: dict[str, Any]) -> str | None:
+    """The champion's simplified form under a heading; None if it is not known, or no other."""
+    chain = s["champion"]["chain"]
+    if chain is None or not chain["steps"]:
+        return None
+    kinds = [step["kind"] for step in chain["steps"]]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    return f"simplified ({counts}):\n\n{chain['simplified']}"
+
+
+def _overfitting(points: list[dict[str, Any]]) -> str:
+    last = points[-1]
+    fresh = "failed" if last["fresh"] is None else f"{last['fresh']:+.4f}"
+    return f"the search's best, #{last['id']}: {last['fitness']:+.4f} there, {fresh} on fresh seeds"
+
+
+def _name(identity: dict[str, Any]) -> str:
+    if identity["family"] is None:
+        near = identity["nearest"]
+        nearest = f"; nearest {near}, distance {identity['distance']:.2f}" if near else ""
+        return f"none ({identity['reason']}{nearest})"
+    values = ", ".join(f"{name} {value:.6g}" for name, value in identity["parameters"].items())
+    extra = f", with {', '.join(identity['extra'])}" if identity["extra"] else ""
+    return f"{identity['family']}{f' ({values})' if values else ''}{extra}"

@@ -1,0 +1,68 @@
+"""The meta-overfitting curve: what the search's best programs are worth on seeds it never used.
+
+The search picks among thousands by scores on the same seeds, so it overfits these as
+training overfits its data. For the programs that were its best so far, one after the
+other, the fitness in the search stands beside that on fresh seeds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolve.search import judge
+from evolve.search.log import AGAIN, RunLog
+from evolve.understand.searched import Searched
+from proxy_tasks.status import FINISHED
+
+_LEFT_OUT = "the curve of overfitting: too little of the budget is left"
+#: The most programs of a curve, and the fresh seeds of each.
+POINTS, SEEDS = 16, 4
+
+
+def curve(run: Searched) -> dict[str, Any]:
+    """The curve, with as many points as there are steps left for."""
+    path = bests(run.log)
+    seeds = judge.seeds(judge.FINAL, min(SEEDS, run.config.judge_seeds))
+    fit = int(run.left() // (run.steps * len(seeds)))
+    if path and fit < 1:
+        return {"points": [], "left_out": _LEFT_OUT, "steps": 0, "cost": 0}
+    points = evenly(path, min(fit, POINTS))
+    trials = run.trials("measuring how far the search overfits its seeds")
+    baseline = {task: losses[: len(seeds)] for task, losses in run.judged()[run.baseline].items()}
+    found = trials.losses([run.program(number) for number, _ in points], seeds)
+    fresh = [judge.fitness(losses or {}, baseline, run.untrained) for losses in found]
+    return {
+        "points": [
+            {"id": number, "fitness": fitness, "fresh": value}
+            for (number, fitness), value in zip(points, fresh, strict=True)
+        ],
+        "steps": trials.steps,
+        "cost": trials.steps,
+    }
+
+
+def bests(log: RunLog) -> list[tuple[int, float]]:
+    """Programs that were the best of the search when they came, and their fitness.
+
+    Only those count that were trained on every seed of the search; the first is better
+    than the baseline, which scores 0, and each is better than the one before it.
+    """
+    config = log.meta("config")
+    rows = log.select(
+        f"SELECT CASE mutation WHEN '{AGAIN}' THEN parent ELSE number END, fitness "
+        "FROM programs WHERE round > 0 AND source IS NULL AND outcome = ? "
+        "AND replicates = ? AND fitness > 0 ORDER BY number",
+        (FINISHED, config["replicates"][-1]),
+    )
+    found: list[tuple[int, float]] = []
+    for number, fitness in rows:
+        if not found or fitness > found[-1][1]:
+            found.append((number, fitness))
+    return found
+
+
+def evenly(items: list[Any], count: int) -> list[Any]:
+    """At most so many of the items, at even distances, the last of them always."""
+    if len(items) <= count:
+        return items
+    return [items[(k + 1) * len(items) // count - 1] for k in range(count)]

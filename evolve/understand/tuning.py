@@ -1,0 +1,145 @@
+"""The start program with its constants tuned at a rung: done once, recorded, read afterwards.
+
+At a larger rung other constants are best, and a baseline that keeps those of the small one
+is too easy to beat. Most of the way is gone on the first rung, where trainings are cheap.
+A tuning is a function of its key alone (tasks with their data and model, rung, start
+program), so it makes no difference to a result whether it was done now or read. That of
+the default start on the default task is shipped in `tunings.json`; others are kept in the
+user's cache.
+
+`python -m evolve.understand.tuning TASK RUNG` prints a record to ship.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evolve.cache import read_cache, write_cache
+from evolve.search.provenance import provenance
+from evolve.understand.trials import COARSE, FINE, Trials
+from primitives.text import from_text, to_text
+
+#: Constants tried on the first rung, then at the larger one, and the seeds of each trial.
+FIRST, TRIALS, SEEDS = 480, 96, 2
+#: Factors of the update that are tried at a larger rung beside 1.
+FACTORS = (0.125, 0.25, 0.5, 2.0)
+SHIPPED = Path(__file__).with_name("tunings.json")
+_CACHE = "tunings.json"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A start program, tuned.
+
+    Attributes:
+        tasks: for each task its `fingerprint` (of the data), the model's `weights` and `steps`.
+        rung: the size of the tasks.
+        start: the text of the program that was tuned.
+        program: the text with the constants found.
+        trials, seeds: constants tried on both rungs, and the seeds of each trial.
+        steps, cost: training steps that it took; in the cost those at rung x10 count ten.
+        provenance: versions and machine.
+    """
+
+    tasks: dict[str, dict[str, Any]]
+    rung: int
+    start: str
+    program: str
+    trials: tuple[int, int]
+    seeds: int
+    steps: int
+    cost: int
+    provenance: dict[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's log keeps of it."""
+        return {"program": self.program, "trials": list(self.trials), "seeds": self.seeds}
+
+
+def most(steps: int, rung: int) -> int:
+    """The highest cost of a tuning, for trainings of so many steps."""
+    first, large = 1 + len(COARSE) + len(FINE) + FIRST, 1 + len(FACTORS) + TRIALS
+    return SEEDS * steps * (first + rung * large)
+
+
+def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
+    """The tuning that comes with the package; None if there is none of this start there.
+
+    `tasks` are the facts of the tasks at the rung, as `prepare` tells them.
+    """
+    return _found(json.loads(SHIPPED.read_text()), tasks, rung, start)
+
+
+def tuned(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
+    """The start program tuned at a rung, from the user's cache if it was tuned before.
+
+    Arguments:
+        first, large: trainings on the first rung and on the larger one, with SEEDS
+            choosing seeds; nothing was trained with them yet.
+    """
+    known = read_cache(_CACHE)
+    records = known if isinstance(known, list) else []
+    found = _found(records, large.tasks, rung, start)
+    if found is None:
+        found = _tune(first, large, rung, start, SEEDS)
+        write_cache(_CACHE, [*records, asdict(found)])
+    return found
+
+
+def _tune(
+    first: Trials, large: Trials, rung: int, start: str, seeds: int, effort: int = 1
+) -> Tuning:
+    tries = (FIRST * effort, TRIALS * effort)
+    ((small, _),) = first.at_best_scale([from_text(start)])
+    small = first.tuned(small, tries[0]) if small.constants else small
+    ((best, _),) = large.at_best_of([small], FACTORS)
+    best = large.tuned(best, tries[1]) if best.constants else best
+    return Tuning(
+        tasks=_identity(large.tasks),
+        rung=rung,
+        start=start,
+        program=to_text(best),
+        trials=tries,
+        seeds=seeds,
+        steps=first.steps + large.steps,
+        cost=first.steps + rung * large.steps,
+        provenance=provenance(),
+    )
+
+
+def _identity(tasks: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    facts = ("fingerprint", "weights", "steps")
+    return {name: {fact: task[fact] for fact in facts} for name, task in tasks.items()}
+
+
+def _found(records: list[Any], tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
+    wanted = (_identity(tasks), rung, start)
+    for record in records:
+        try:
+            tuning = Tuning(**record)
+        except TypeError:  # of another version
+            continue
+        if (tuning.tasks, tuning.rung, tuning.start) == wanted:
+            return tuning
+    return None
+
+
+def main() -> None:
+    """Tune AdamW on a task at a rung, with twice the effort, and print the record."""
+    from evolve.search.pool import Setup, open_pool
+    from primitives.zoo import zoo
+
+    task, rung = sys.argv[1], int(sys.argv[2])
+    start = to_text(zoo("adamw"))
+    setup = Setup({"program": start, "tasks": [task], "rung": 1, "seeds": [0]})
+    with open_pool(setup, 0) as pool:
+        first, large = Trials(pool, 2 * SEEDS), Trials(pool, 2 * SEEDS, rung=rung)
+        print(json.dumps(asdict(_tune(first, large, rung, start, 2 * SEEDS, 2)), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The closing in whole runs and commands."""
+
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import Cli
+from fakes import FakePool, config
+from processes import evolve, finish, start
+from test_closing import create, go_on, large_is_another_world
+from test_run import Moment, compared, stop
+
+from evolve.cache import write_cache
+from evolve.command import funnel as command
+from evolve.command import run as run_command
+from evolve.search import ending
+from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.search.config import Config
+from evolve.search.log import RunLog
+from evolve.search.summary import summarize
+from evolve.understand import tuning
+from primitives.text import to_text
+from primitives.zoo import zoo
+from proxy_tasks.catalog import resolve
+
+SCHEMAS = Path(__file__).parent.parent / "evolve" / "schemas"
+#: Enough for a tuning at x10 and a candidate there, too little for ablations.
+SETTINGS = """
+tasks = ["quadratic"]
+start = "signum"
+seed = 3
+population = 20
+patience = 150
+replicates = [1]
+tuning_evaluations = 10
+finalists = 2
+judge_seeds = 1
+look_ahead = 8
+closing_share = 0.9935
+"""
+BUDGET = ["--budget", "50evals", "--workers", 0]
+
+
+def remember_tuning(name: str, start: str) -> None:
+    """As if this start program had been tuned at x10 before."""
+    task = resolve(name).at(10)
+    facts = {"fingerprint": task.fingerprint(), "weights": task.weights(), "steps": task.steps}
+    cost = tuning.most(task.steps, 10)
+    one = tuning.Tuning({name: facts}, 10, start, start, (1, 1), 1, cost, cost, {})
+    write_cache("tunings.json", [asdict(one)])
+
+
+def _stage(kind: str) -> Moment:
+    return lambda log: ending.stage(log, kind) is not None
+
+
+def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(SETTINGS)
+    remember_tuning("quadratic", to_text(zoo("signum")))
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    given = ["--config", tmp_path / "run.toml", *BUDGET]
+    code, out, err = evolve("run", *given, "--out", whole)
+    assert (code, err) == (0, "")
+    assert "hall of fame" in out and "name       " in out and "held out   " in out
+    with RunLog.open(whole) as log:
+        found = summarize(log)
+    assert found["closed"]
+    assert "x10" in found["heldout"]["rungs"] and len(found["left_out"]) == 1
+    process = start("run", *given, "--out", run)
+    ends = ((ending.OVERFITTING, signal.SIGKILL), (ending.FUNNEL, signal.SIGTERM))
+    for kind, how in ends:
+        code, err = stop(process, run, _stage(kind), how)
+        assert code in (-how, 128 + how)
+        assert how == signal.SIGKILL or f"go on with: evolve resume {run}" in err
+        with RunLog.open(run) as log:
+            assert not ending.is_closed(log), "the moment was missed"
+        assert "evolve resume" in evolve("inspect", run)[1]
+        process = start("resume", run, "--workers", 0, "--quiet")
+    code, out, err = finish(process)
+    assert (code, err) == (0, "")
+    assert compared(run) == compared(whole)
+
+
+def test_a_run_that_begins_with_lion_is_no_discovery(cli: Cli, tmp_path: Path) -> None:
+    """And says so wherever it is shown, from its beginning."""
+    (tmp_path / "run.toml").write_text(SETTINGS.replace("0.9935", "0.0"))
+    known: dict[str, bool | None] = {}
+    for name in ("lion", "paper-program-1", "signum"):
+        run = tmp_path / name
+        options = ["--config", tmp_path / "run.toml", "--budget", "3evals", "--workers", 0]
+        code, out, _ = cli("run", "--start", name, *options, "--out", run)
+        assert code == 0
+        known[name] = json.loads(cli("inspect", run, "--json")[1])["discovery"]
+        shown = (out, cli("inspect", run)[1])
+        assert [("not a discovery" in text) for text in shown] == [name != "signum"] * 2
+    assert known == {"lion": False, "paper-program-1": False, "signum": None}
+
+
+@pytest.mark.parametrize(
+    ("budget", "searched"),
+    [
+        (Budget(SECONDS, 100.0), Budget(SECONDS, 80.0)),
+        (Budget(EVALUATIONS, 100), Budget(EVALUATIONS, 100)),
+        (Budget(PROGRAMS, 100), Budget(PROGRAMS, 100)),
+    ],
+)
+def test_of_a_time_the_closing_gets_its_share(budget: Budget, searched: Budget) -> None:
+    assert run_command._for_search(budget, Config(closing_share=0.2)) == pytest.approx(searched)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of made-up trainings without a closing; its funnel is made up too."""
+    of = config(closing_share=0.0, finalists=4)
+    create(tmp_path / "run", of)
+    go_on(tmp_path / "run", FakePool(of), Budget(EVALUATIONS, 60))
+    pool = FakePool(of, answer=large_is_another_world)
+    monkeypatch.setattr(command, "open_pool", lambda *rest: nullcontext(pool))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("rung", ["x10", "x100"])
+def test_the_funnel_command(cli: Cli, finished: Path, rung: str) -> None:
+    code, out, err = cli("funnel", finished, "--rung", rung, "--json", "--workers", 0)
+    assert (code, err) == (0, "")
+    printed: dict[str, Any] = json.loads(out)
+    jsonschema.validate(printed, json.loads((SCHEMAS / "funnel.json").read_text()))
+    assert printed["rung"] == rung and printed["comparison"]["pairs"] == 8
+    kept = json.loads(cli("inspect", finished, "--json")[1])["heldout"]["rungs"][rung]
+    assert kept == {key: printed[key] for key in kept}
+    text = cli("funnel", finished, "--rung", rung, "--workers", 0)[1]
+    word = cli("inspect", finished)[1]
+    assert f"{printed['comparison']['mean']:+.4f}" in text and text.partition(": ")[2] in word
+
+
+def test_the_funnel_needs_an_end_and_something_to_compare(cli: Cli, tmp_path: Path) -> None:
+    create(tmp_path / "run", config())
+    code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
+    assert code == 2 and "has not ended; 'evolve resume" in err and err.count("\n") == 1
+    with RunLog.open(tmp_path / "run", write=True) as log:
+        code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
+        assert code == 3 and "another process works on" in err
+        assert not log.events()
+
+
+def test_a_champion_that_is_the_start_is_nothing_to_compare(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = config(closing_share=0.0)
+    create(tmp_path / "run", of)
+    go_on(tmp_path / "run", FakePool(of), Budget(EVALUATIONS, 3))
+    monkeypatch.setattr(command, "open_pool", lambda *rest: nullcontext(FakePool(of)))
+    code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
+    assert code == 2 and "is the tuned start itself" in err and err.count("\n") == 1
