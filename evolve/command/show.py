@@ -70,7 +70,8 @@ def _print_counts(s: dict[str, Any], console: Console) -> None:
     rate = s["evals_per_second"]
     lines = [
         f"programs   {s['generated']:,} generated, {s['evaluated']:,} trained, "
-        f"{s['invalid']:,} invalid ones rejected; rounds {s['rounds']}",
+        f"{s['passed_over']:,} more passed over, {s['invalid']:,} invalid ones rejected; "
+        f"rounds {s['rounds']}",
         f"time       {duration(s['seconds'])}"
         + (f", {rate:.1f} evaluations a second" if rate else "")
         + f"; {s['training_steps']:,} training steps",

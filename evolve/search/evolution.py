@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -28,48 +28,27 @@ from evolve.search.breeding import Breeding
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.fitness import (
     Losses,
-    Marks,
     check_start,
     final_losses,
-    hurdles,
     learns,
-    score,
 )
 from evolve.search.log import AGAIN, Record
 from evolve.search.mutation import TUNE, Mutant, child_rng, mutate_constants
 from evolve.search.population import Population
+from evolve.search.results import Result, Results
 from evolve.search.stretches import Stretch
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
-from proxy_tasks.status import FINISHED, STOPPED
+from proxy_tasks.status import FINISHED
 
 #: The number of the start program, and of the round that tunes it.
 START = 0
 TUNING = 0
 #: Commits between two looks at the population's medians.
 _HURDLES_EVERY = 32
-#: A niche has hurdles once so many of its members have finished.
-_ENOUGH = 8
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
 _FUTILE = 50
-
-
-@dataclass(slots=True)
-class Result:
-    """What is known of a committed program; one object for it and all of its hits.
-
-    Attributes:
-        fitness: None if it has none.
-        outcome: how its last training ended.
-        marks: the losses on every seed so far.
-        structure: of the program.
-    """
-
-    fitness: float | None
-    outcome: str
-    marks: Marks
-    structure: str
 
 
 class Evolution:
@@ -82,7 +61,7 @@ class Evolution:
         self.untrained = untrained
         self.start = from_text(config.start)
         self.start_slots = len(analyse(self.start).slots)
-        self.results: list[Result] = []
+        self.results = Results(config.replicates, untrained)
         self.pending: deque[Record] = deque()
         self.in_flight = 0
         self.proposed = 0  # rows, further seeds included
@@ -116,8 +95,8 @@ class Evolution:
     @property
     def best(self) -> int | None:
         """The best program found; None if none is better than the baseline."""
-        found = [number for number in self.bests.values() if self._rank(number) > 0]
-        return max(found, key=self._rank, default=None)
+        found = [number for number in self.bests.values() if self.results.expected(number) > 0]
+        return max(found, key=self.results.expected, default=None)
 
     # -- proposing ---------------------------------------------------------
 
@@ -180,12 +159,12 @@ class Evolution:
 
     def _niche_rank(self, niche: int) -> float:
         best = self.bests.get(niche)
-        return float("-inf") if best is None else self._rank(best)
+        return float("-inf") if best is None else self.results.expected(best)
 
     def _promise(self, number: int) -> float:
         """Fitness, and what tuning its constants may still bring: less the more were tried."""
         tries = self._tries[self.results[number].structure] or 1
-        return self._rank(number) + self.config.optimism / sqrt(tries)
+        return self.results.expected(number) + self.config.optimism / sqrt(tries)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
         source = self._cache.get(mutant.analysis.functional_hash)
@@ -214,16 +193,12 @@ class Evolution:
         first = 0
         if record.mutation == AGAIN:
             assert record.parent is not None
-            first = len(next(iter(self.results[record.parent].marks.values())))
+            first = self.results[record.parent].seeds
         return list(range(first, record.replicates))
-
-    def _rank(self, number: int) -> float:
-        value = self.results[number].fitness
-        return float("-inf") if value is None else value
 
     def _preference(self, number: int) -> tuple[float, int]:
         """The fitter is preferred, and of equals the shorter, dead statements included."""
-        return self._rank(number), -len(self.program(number).statements)
+        return self.results.expected(number), -len(self.program(number).statements)
 
     def fitness(self, number: int) -> float | None:
         """The fitness of a committed program; in the search the baseline's is 0."""
@@ -231,13 +206,10 @@ class Evolution:
 
     def _set_hurdles(self) -> None:
         """Take the niches' medians anew: not at every commit, which would cost most."""
-        baseline, slack = self.results[self.baseline].marks, self.config.hurdle_slack
-        for niche, members in enumerate(self.population.niches):
-            results = [self.results[member] for member in members]
-            finished = [result.marks for result in results if result.outcome == FINISHED]
-            enough = len(finished) >= min(_ENOUGH, self.population.capacity)
-            limits = hurdles(finished, baseline, self.untrained, slack) if enough else None
-            self._limits[niche] = limits
+        slack, capacity = self.config.hurdle_slack, self.population.capacity
+        self._limits = [
+            self.results.hurdles(members, capacity, slack) for members in self.population.niches
+        ]
 
     # -- rounds ------------------------------------------------------------
 
@@ -259,8 +231,7 @@ class Evolution:
     def _begin_search(self) -> None:
         """The baseline is known: all that was tuned is scored anew, with it as the zero."""
         self.round = TUNING + 1
-        for result in {id(result): result for result in self.results}.values():
-            result.fitness = self._score(result)
+        self.results.measure_from(self.baseline)
         self.bests = {self.niche(self.start_slots): self.baseline}
 
     def _populate(self, origins: dict[int, int], capacity: int) -> None:
@@ -352,37 +323,32 @@ class Evolution:
             return self.results[record.source]
         marks, outcome = record.losses or {}, str(record.outcome)
         if record.mutation != AGAIN:
-            result = Result(None, outcome, marks, record.structure)
+            result = Result(None, outcome, marks, record.structure, self.niche(record.slots))
         else:
             result = self.results[record.parent or START]
             result.marks = {
                 task: [*seeds, *marks.get(task, [])] for task, seeds in result.marks.items()
             }
             result.outcome = outcome
-        result.fitness = self._score(result)
+        self.results.score(result)
         return result
-
-    def _score(self, result: Result) -> float | None:
-        """Fitness on the scale of the present round, on which its baseline scores 0."""
-        if result.outcome not in (FINISHED, STOPPED):
-            return None
-        zero = START if self.round == TUNING else self.baseline
-        baseline = self.results[zero] if self.results else result
-        losses = final_losses(result.marks)
-        return score(losses, final_losses(baseline.marks), self.untrained)
 
     def _compare_with_best(self, record: Record, result: Result) -> None:
         """Train it on more seeds if it seems to be the best; note it if it is."""
         number = record.parent if record.mutation == AGAIN else record.number
         if result.outcome != FINISHED or number is None or number == START:
             return
-        niche = self.niche(record.slots)
-        best = self.baseline if self.round == TUNING else self.bests.get(niche)
-        if best is not None and self._rank(number) <= self._rank(best):
+        niche, complete = result.niche, record.replicates == self.config.replicates[-1]
+        searching = self.round != TUNING
+        if complete and searching:
+            self.results.note_luck(result)
+        best = self.bests.get(niche) if searching else self.baseline
+        behind = best is not None and self.results.expected(number) <= self.results.expected(best)
+        if behind and (complete or not searching or self.results.luck.is_known(niche)):
             return
         if self.round == TUNING and not learns(final_losses(result.marks), self.untrained):
             return  # better on average, but nothing to measure progress by on some task
-        if record.replicates < self.config.replicates[-1]:
+        if not complete:
             self._again.append(record)
             return
         self._improved = len(self.results)

@@ -54,8 +54,8 @@ def summarize(log: RunLog) -> dict[str, Any]:
 
 
 def _counts(log: RunLog) -> dict[str, Any]:
-    ((generated, hits, invalid, rounds),) = log.select(
-        "SELECT count(*), count(source), total(rejected), max(round) FROM proposals"
+    ((generated, hits, invalid, passed, rounds),) = log.select(
+        "SELECT count(*), count(source), total(rejected), total(passed), max(round) FROM proposals"
     )
     ((evaluated,),) = log.select(
         "SELECT count(*) FROM proposals WHERE source IS NULL AND outcome IS NOT NULL"
@@ -68,6 +68,7 @@ def _counts(log: RunLog) -> dict[str, Any]:
         "generated": generated,
         "evaluated": evaluated,
         "invalid": int(invalid),
+        "passed_over": int(passed),
         "rounds": rounds or 0,
         "cache_hit_rate": hits / generated if generated else None,
         "redundant_share": redundant,
