@@ -73,11 +73,11 @@ class Config:
     tasks: tuple[str, ...] = ("text_transformer",)
     start: str = ""
     objective: str = EQUAL_MEMORY
-    population: int = 1000
+    population: int = 200
     tournament: int = 2
     constants_share: float = 0.4
     constants_tournament: int = 8
-    optimism: float = 0.03
+    optimism: float = 0.015
     structure_tries: int = 3
     on_edges: float = 0.5
     stretches: bool = True
