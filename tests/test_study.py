@@ -1,0 +1,89 @@
+"""The plumbing of the studies: their settings are accepted, their tables say what was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import calibration_study as calibration
+import pytest
+import rediscovery_study as study
+from fakes import Fold, config
+
+from evolve.search.config import Config
+from evolve.search.log import AGAIN
+from evolve.search.mutation import TUNE
+from primitives.text import from_text, to_text
+from primitives.zoo import zoo
+
+
+@pytest.mark.parametrize("name", study.CONTROLS)
+def test_a_control_has_settings_that_a_run_accepts(name: str) -> None:
+    settings = dict(study.CONTROLS[name])
+    if "start" in settings:
+        settings["start"] = to_text(zoo(settings["start"]))
+    accepted = Config.from_json(settings).to_json()
+    assert all(accepted[key] == value for key, value in settings.items())
+    assert accepted != Config().to_json()
+
+
+def test_the_control_of_constants_only_trains_nothing_else() -> None:
+    settings = study.CONTROLS["constants-only-loss"]
+    rows = Fold(config(**settings, patience=1000)).run(80)
+    searched = [r for r in rows if r.round > 0 and r.mutation != AGAIN]
+    assert searched and all(r.mutation.startswith(TUNE) for r in searched)
+    assert len({r.structure for r in searched}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("lion", "lion"), ("signum", "signum"), ("paper-program-8", "lion with extras")],
+)
+def test_families_are_told_by_proven_steps_alone(name: str, expected: str) -> None:
+    assert study.family(zoo(name)) == expected
+
+
+def test_a_program_without_a_name_has_no_family() -> None:
+    text = "def train(w, g, lr):\n    x = cosh(g)\n    update = x * lr\n    return update\n"
+    assert study.family(from_text(text)) is None
+
+
+def digest(family: str | None) -> dict[str, Any]:
+    comparison = {"mean": 0.03, "error": 0.004, "pairs": 16, "wins": 16, "t": 7.0, "p": 1e-6}
+    return {
+        "champion": {"id": 7, "identity": {"family": family, "exact": family is not None}},
+        "first_lion": {"generated": 1234} if family == "lion" else None,
+        "heldout": {"comparison": comparison, "rungs": {}},
+        "generated": 10_000,
+        "evaluated": 5_000,
+        "training_steps": 1_000_000,
+        "cache_hit_rate": 0.5,
+        "redundant_share": 0.6,
+    }
+
+
+def test_the_table_counts_the_seeds_that_found_lion() -> None:
+    rows = {f"seed-{i}": digest(name) for i, name in enumerate(["lion", None, "lion", "signum"])}
+    text = study.table({**rows, "random-search-loss": digest("lion")})
+    assert "Lion in 2 of 4 seeds (95 % interval 7% to 93%)." in text
+    lines = text.splitlines()
+    assert "| seed-0 | #7 | lion | yes | +0.0300 ± 0.0040 | - | 1,234 programs |" in lines[2]
+    assert "| none | no |" in lines[3] and "| never |" in lines[3]
+
+
+def test_agreement_is_one_for_the_known_order_and_minus_one_for_its_reverse() -> None:
+    def row(sign: float) -> dict[str, Any]:
+        known = calibration.KNOWN
+        losses = {n: {"loss": [sign * known.get(n, 0.0), 0.1]} for n in calibration.PROGRAMS}
+        return {"task": "a", "objective": "loss", "programs": losses}
+
+    # PowerSign and AddSign are level in both.
+    assert calibration.agreement(row(-1.0)) == pytest.approx(1.0)
+    assert calibration.agreement(row(1.0)) == pytest.approx(-1.0)
+    assert calibration.agreement(row(-1.0), without="lion") == pytest.approx(1.0)
+    assert "| a | loss |" in calibration.table([row(-1.0)])
+
+
+@pytest.mark.parametrize("name", calibration.CANDIDATES)
+def test_candidates_are_tasks_that_workers_find_by_name(name: str) -> None:
+    assert getattr(calibration, name) is calibration.CANDIDATES[name]
+    assert calibration.CANDIDATES[name].steps > 0
