@@ -10,11 +10,12 @@ import pytest
 from fakes import config
 from test_stretches import stretch
 
+from evolve.search import breeding as search_breeding
 from evolve.search.breeding import ALIKE, DRAWS, NO_DIFFERENCE, UNLIKE, Breeding
 from evolve.search.mutation import Mutant, mutate
-from evolve.search.stretches import Stretch
+from evolve.search.stretches import Stretch, rescaled
 from primitives.abstract import analyse
-from primitives.program import Program
+from primitives.program import Program, ProgramError
 from primitives.zoo import NAMES, zoo
 
 STRETCHES = [Stretch(stretch(seed)) for seed in (0, 1)]
@@ -87,3 +88,18 @@ def test_other_constants_change_the_steps() -> None:
             for s in STRETCHES
         ]
         assert max(moved) > NO_DIFFERENCE
+
+
+def test_a_child_whose_steps_no_constant_makes_large_enough_is_passed_over() -> None:
+    """As happened: an update of 1e-55 would have needed a factor beyond float32."""
+    for by in (2.0**175, 2.0**-400):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search_breeding, "factor", lambda *given, by=by: by)
+            mutant = breeding(STRETCHES).other_structure(zoo("adamw"), Random(1))
+        assert mutant.analysis == analyse(mutant.program)
+        assert (mutant.passed == DRAWS - 1) == (by > 1)
+
+
+def test_a_factor_beyond_float32_is_refused() -> None:
+    with pytest.raises(ProgramError, match="is not a finite float32"):
+        rescaled(zoo("signsgd"), 2.0**175, STRETCHES)

@@ -15,7 +15,7 @@ from evolve.search.mutation import Mutant, mutate, mutate_constants
 from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
-from primitives.program import Program
+from primitives.program import Program, ProgramError
 from primitives.text import from_text
 
 #: How many children are drawn, at most; then the last one is taken.
@@ -71,7 +71,9 @@ class Breeding:
             if not self._stretches:
                 break
             if self._config.method == RANDOM or self._differs(mutant.program, parent):
-                return self._at_size_of(parent, mutant)
+                matched = self._at_size_of(parent, mutant)
+                if matched is not None:
+                    return matched
         return mutant
 
     def _draw(self, parent: Program, rng: random.Random) -> Mutant:
@@ -94,12 +96,15 @@ class Breeding:
                 break
         return mutant
 
-    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant:
-        """The child with steps about as large as its parent's."""
+    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant | None:
+        """The child with steps about as large as its parent's; None if no constant does it."""
         by = factor(mutant.program, parent, self._stretches)
         if by == 1:
             return mutant
-        program = rescaled(mutant.program, by, self._stretches)
+        try:
+            program = rescaled(mutant.program, by, self._stretches)
+        except ProgramError:  # its steps are so small that the factor is beyond float32
+            return None
         return mutant._replace(
             program=program,
             analysis=analyse(program),
