@@ -132,7 +132,9 @@ def first_lion(log: RunLog) -> dict[str, Any] | None:
         if record.mutation == AGAIN or record.structure in seen or "sign(" not in record.program:
             continue
         seen.add(record.structure)
-        if family(from_text(record.program)) == "lion":
+        program = live_program(from_text(record.program))
+        has_sign = any(statement.function == "sign" for statement in program.statements)
+        if has_sign and family(program) == "lion":
             return {**_told(record), "program": record.program, **found_at(log, record)}
     return None
 
