@@ -178,7 +178,7 @@ def test_the_first_screen(arguments: list[str]) -> None:
         ("time_limit = 0", "the setting 'time_limit' is 0.0; it must be more than 0 seconds"),
         ("hurdle_slack = [0.1]", "the setting 'hurdle_slack' is (0.1,); it must be two numbers"),
         ("hurdle_slack = [0.1, nan]", "the setting 'hurdle_slack' is nan; it must be a number"),
-        ("population = 1.5", "the setting 'population' is 1.5; it must be a whole number like 1"),
+        ("population = 1.5", "the setting 'population' is 1.5; it must be a whole number like 2"),
         ("population = true", "the setting 'population' is True; it must be a whole number"),
         ("population = 0", "the setting 'population' is 0; it must be 1 or more"),
         ("max_statements = 1", "the setting 'max_statements' is 1; it must be 0 (no limit), or 2"),
