@@ -346,17 +346,17 @@ class Evolution:
         behind = best is not None and self.results.expected(number) <= self.results.expected(best)
         if behind and (complete or not searching or self.results.luck.is_known(niche)):
             return
-        if self.round == TUNING and not learns(final_losses(result.marks), self.untrained):
+        if not searching and not learns(final_losses(result.marks), self.untrained):
             return  # better on average, but nothing to measure progress by on some task
         if not complete:
             self._again.append(record)
             return
         self._improved = len(self.results)
         self._programs.setdefault(number, record.program)  # it may have left the population
-        if self.round == TUNING:
-            self.baseline = number
-        else:
+        if searching:
             self.bests[niche] = number
+        else:
+            self.baseline = number
 
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""
