@@ -10,8 +10,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from evolve.search.config import RANDOM, Config
-from evolve.search.generation import random_program
 from evolve.search.mutation import Mutant, mutate, mutate_constants
+from evolve.search.random_programs import random_program
 from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS

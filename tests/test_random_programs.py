@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from evolve.search.generation import LONGEST, random_program
+from evolve.search.random_programs import LONGEST, random_program
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS, TREE
 from primitives.program import UPDATE
