@@ -34,6 +34,7 @@ SMALL = Config(
     constants_share=0.0,
     closing_share=0.0,
     on_edges=0.0,
+    complexity_cost=0.0,
 )
 
 

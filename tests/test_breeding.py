@@ -11,14 +11,25 @@ from fakes import config
 from test_stretches import stretch
 
 from evolve.search import breeding as search_breeding
-from evolve.search.breeding import ALIKE, DRAWS, NO_DIFFERENCE, UNLIKE, Breeding
+from evolve.search.breeding import ALIKE, AS_PARENT, DRAWS, GENTLE, NO_DIFFERENCE, UNLIKE, Breeding
 from evolve.search.mutation import Mutant, mutate
 from evolve.search.stretches import Stretch, rescaled
 from primitives.abstract import analyse
 from primitives.program import Program, ProgramError
+from primitives.text import from_text, statement_text
 from primitives.zoo import NAMES, zoo
 
 STRETCHES = [Stretch(stretch(seed)) for seed in (0, 1)]
+#: Lion, with two statements that change nothing: rates are positive.
+ORNATE = """def train(w, g, m, lr):
+    x0 = interp(g, m, 0.9)
+    m = interp(g, m, 0.99)
+    x1 = sign(x0)
+    x2 = abs(lr)
+    x3 = maximum(x2, lr)
+    update = x1 * x3
+    return update, m
+"""
 
 
 def breeding(stretches: list[Stretch], known: dict[str, int] | None = None) -> Breeding:
@@ -40,7 +51,7 @@ def test_children_step_otherwise_than_their_parent_but_not_quite(name: str) -> N
         mutant = breeding(STRETCHES).other_structure(parent, Random(seed))
         assert mutant.analysis == analyse(mutant.program)
         passed += mutant.passed
-        if mutant.passed < DRAWS - 1:
+        if mutant.passed < DRAWS - 1 and not mutant.alike:
             assert UNLIKE - 1e-6 < min(angles(mutant.program, parent)) < ALIKE + 1e-6
     assert passed > 0
 
@@ -67,6 +78,49 @@ def test_what_is_known_is_taken_only_if_it_is_drawn_first() -> None:
         seen.add(mutant.passed == 0)
         assert (again.program == mutant.program) == (mutant.passed == 0)
     assert seen == {True, False}
+
+
+def test_a_shorter_child_that_steps_as_its_parent_does_is_not_trained() -> None:
+    parent = from_text(ORNATE)
+    shorter = 0
+    for seed in range(300):
+        mutant = breeding(STRETCHES).other_structure(parent, Random(seed))
+        if not mutant.alike:
+            assert not mutant.mutation.endswith(AS_PARENT)
+            continue
+        shorter += 1
+        assert mutant.passed == 0 and mutant.mutation.endswith(AS_PARENT)
+        assert mutant.analysis.statements < analyse(parent).statements
+        assert min(angles(mutant.program, parent)) > ALIKE - 1e-6
+    assert shorter > 3
+
+
+def test_new_statements_begin_gently() -> None:
+    """With the constant that was drawn, or else one nearer to 0 or 1 that turns the steps less."""
+    parent, turned, gentle = zoo("signum"), [], []
+    for seed in range(700):
+        plain, mild = (
+            Breeding(config(gentle=on, on_edges=1.0), STRETCHES, {}, Counter()).other_structure(
+                parent, Random(seed)
+            )
+            for on in (False, True)
+        )
+        assert plain.analysis.structure == mild.analysis.structure
+        if plain.program != mild.program and "steps times" not in plain.mutation + mild.mutation:
+            turned.append(min(angles(plain.program, parent)))
+            gentle.append(min(angles(mild.program, parent)))
+            (changed,) = [
+                i
+                for i, pair in enumerate(
+                    zip(plain.program.statements, mild.program.statements, strict=True)
+                )
+                if pair[0] != pair[1]
+            ]
+            assert mild.mutation.startswith(f"insert {changed + 1}: ")
+            assert statement_text(mild.program.statements[changed]) in mild.mutation
+    assert len(gentle) > 5
+    for before, after in zip(turned, gentle, strict=True):
+        assert before < np.cos(GENTLE) + 1e-6 and before < after < ALIKE + 1e-6
 
 
 def test_structures_that_were_tried_are_passed_over() -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 from statistics import fmean, median
 
 import pytest
-from fakes import UNTRAINED, Fold, config, states
+from fakes import UNTRAINED, Fold, config, states, untrained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolve.search.breeding import Breeding
 from evolve.search.config import OBJECTIVES
-from evolve.search.mutation import child_rng
+from evolve.search.evolution import Evolution
+from evolve.search.mutation import Mutant, child_rng
 from primitives.abstract import analyse
+from primitives.program import Program
 from primitives.text import from_text
 from proxy_tasks.status import FINISHED, NOT_FINITE, STOPPED
 
 EVALUATIONS = 60
 
 
-def test_a_child_comes_from_the_fitter_of_two_random_members() -> None:
-    fold, settled, shorter = Fold(config(patience=1000)), 0, 0
+@pytest.mark.parametrize("cost", [0.0, 0.01])
+def test_a_child_comes_from_the_fitter_of_two_random_members(cost: float) -> None:
+    fold, settled, shorter = Fold(config(patience=1000, complexity_cost=cost)), 0, 0
     for before, record in states(fold):
         if record is None or record.round == 0 or record.round != before.round:
             continue
@@ -28,13 +33,16 @@ def test_a_child_comes_from_the_fitter_of_two_random_members() -> None:
         one, other = (members[rng.randrange(len(members))] for _ in range(2))
         fitness = {n: before.fitness(n) for n in (one, other)}
         worst = float("-inf")
-        ranks = {n: worst if value is None else value for n, value in fitness.items()}
+        live = {n: analyse(before.program(n)).statements for n in (one, other)}
+        ranks = {
+            n: worst if value is None else value - cost * live[n] for n, value in fitness.items()
+        }
         length = {n: len(before.program(n).statements) for n in (one, other)}
         better = (ranks[other], -length[other]) > (ranks[one], -length[one])
         assert record.parent == (other if better else one)
         settled += ranks[other] != ranks[one]
         shorter += ranks[other] == ranks[one] and length[other] != length[one]
-    assert settled > 20 and shorter
+    assert settled > 20 and (shorter or cost)
 
 
 def test_a_larger_tournament_presses_harder() -> None:
@@ -155,6 +163,35 @@ def test_hits_take_the_earlier_result() -> None:
     across = [r for r in hits if r.source is not None and rows[r.source].round != r.round]
     assert across  # a hit on a program of the tuning is scored on the search's scale
     assert any(r.fitness != rows[r.source].fitness for r in across if r.source is not None)
+
+
+def test_a_child_that_steps_as_its_parent_does_takes_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = Breeding.other_structure
+
+    def alike(breeding: Breeding, parent: Program, rng: Random) -> Mutant:
+        mutant = draw(breeding, parent, rng)
+        shorter = mutant.analysis.statements < analyse(parent).statements
+        return mutant._replace(alike=shorter, passed=0)
+
+    monkeypatch.setattr(Breeding, "other_structure", alike)
+    fold = Fold(config(complexity_cost=0.01, constants_share=0.3, patience=1000))
+    rows = fold.run(150)
+    taken = [r for r in rows if r.source is not None and r.source == r.parent]
+    assert len(taken) > 5
+    for record in taken:
+        assert record.source is not None and record.steps is None
+        result = fold.evolution.results[record.number]
+        assert (result.structure, result.live) == (record.structure, record.live)
+        assert (record.outcome, record.fitness) == (
+            rows[record.source].outcome,
+            fold.evolution.fitness(record.source),
+        )
+    again = Evolution(fold.evolution.config, untrained(fold.evolution.config))
+    again.restore(rows)
+    for record in taken:
+        assert again.results[record.number].live == record.live
 
 
 def test_programs_without_a_fitness_lose_and_leave() -> None:

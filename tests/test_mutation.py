@@ -148,6 +148,88 @@ def test_an_insertion_on_an_edge_is_read_there_and_nowhere_else() -> None:
     is_eventually(draw, {*reads, None}, {*reads, None})
 
 
+PARTLY_DEAD = from_text(
+    """def train(w, g, m, v, lr):
+        x0 = exp(g)
+        m = interp(g, m, 0.9)
+        v = cos(x0)
+        update = m * lr
+        x1 = tanh(update)
+        return update, m, v
+    """
+)
+
+
+def test_insertions_on_edges_count() -> None:
+    """They are read by live statements, and read what live statements assigned."""
+    assert analyse(PARTLY_DEAD).live == (False, True, False, True, False)
+
+    def draw(rng: Random) -> str | None:
+        edit = mutation.insert_on_edge(PARTLY_DEAD, rng)
+        if edit is None:
+            return None
+        place = int(edit[1].split()[1].rstrip(":")) - 1
+        added, reader = edit[0].statements[place : place + 2]
+        assert {"x0", "v"}.isdisjoint(added.arguments) or place == 1
+        assert "x0" not in added.arguments
+        return reader.target
+
+    is_eventually(draw, {"m", "update", None}, {"m", "update", None}, 400)
+
+
+def test_insertions_on_edges_draw_statements_as_well_as_functions() -> None:
+    """Of the 44 functions one has three arguments, but most statements are its."""
+    drawn = [mutation.insert_on_edge(ADAMW, Random(seed)) for seed in range(4000)]
+    texts = [edit[1] for edit in drawn if edit is not None]
+    share = sum("interp(" in text for text in texts) / len(texts)
+    names = len(mutation.kinds_before(ADAMW, len(ADAMW.statements)))
+    of_statements = names**2 / (names**2 + 10 * names + 30)
+    assert 0.25 * of_statements < share < 0.75 * of_statements
+
+
+def test_a_deletion_on_an_edge_undoes_an_insertion_on_it() -> None:
+    undone = 0
+    for seed in range(40):
+        edit = mutation.insert_on_edge(ADAMW, Random(seed))
+        if edit is None:
+            continue
+        again = [mutation.delete_on_edge(edit[0], Random(s)) for s in range(400)]
+        children = {e[0].statements for e in again if e is not None}
+        assert ADAMW.statements in children
+        undone += 1
+    assert undone > 20
+
+
+def test_a_deletion_on_an_edge_deletes_what_nothing_else_reads() -> None:
+    """`m` is kept: the next step reads it."""
+    parent = from_text(
+        """def train(w, g, m, lr):
+            m = interp(g, m, 0.9)
+            x0 = sign(m)
+            update = x0 * lr
+            return update, m
+        """
+    )
+    found = {
+        (str(len(edit[0].statements)), edit[1].partition(": ")[2])
+        for edit in (mutation.delete_on_edge(parent, Random(seed)) for seed in range(200))
+        if edit is not None
+    }
+    assert found == {
+        ("3", "m = interp(g, m, 0.9), read by x0"),
+        ("2", "x0 = sign(m), read by update"),
+    }
+    assert mutation.delete_on_edge(SIGN, Random(0)) is None
+
+
+def test_a_share_of_the_deletions_is_made_on_edges() -> None:
+    for share in (0.0, 0.5, 1.0):
+        words = [mutate(LONG, Random(seed), on_edges=share).mutation for seed in range(300)]
+        deleted = [w for w in words if w.startswith("delete")]
+        on_edges = sum(", read by " in w for w in deleted) / len(deleted)
+        assert (on_edges == share) if share != 0.5 else 0.1 < on_edges < 0.9
+
+
 def test_a_share_of_the_insertions_is_made_on_edges() -> None:
     for share in (0.0, 0.5, 1.0):
         words = [mutate(ADAMW, Random(seed), on_edges=share).mutation for seed in range(900)]

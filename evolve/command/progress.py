@@ -84,7 +84,7 @@ class Progress:
             generated=evolution.generated,
             evaluated=committed,
             evals_per_second=self._rate(committed),
-            hit_rate=1 - evolution.evaluated / max(evolution.generated, 1),
+            hit_rate=evolution.hits / max(evolution.generated, 1),
             redundant=_redundant(driver),
             best=_best(driver),
             program=to_text(live_program(evolution.program(_champion(driver))))

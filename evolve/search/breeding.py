@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from math import acos, pi
 
 from evolve.search.config import RANDOM, Config
-from evolve.search.mutation import Mutant, mutate, mutate_constants
+from evolve.search.mutation import Mutant, gentler, mutate, mutate_constants
 from evolve.search.random_programs import random_program
 from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
 from primitives.abstract import analyse
@@ -24,6 +25,13 @@ DRAWS = 64
 #: below 0.4 on `text_transformer` 55 finished), and those that make a smaller one are the
 #: parent again (half of all the training steps went to those, above 0.99999).
 UNLIKE, ALIKE = 0.4, 1 - 1e-5
+#: Updates that differ by a smaller share of their size are the same: the cosine above is then
+#: `ALIKE` too.
+SAME = 4e-3
+#: How the words of a mutation end whose child takes its parent's result.
+AS_PARENT = "; steps as before"
+#: The angle between the updates of parent and child below which a new statement is gentle.
+GENTLE, NO_ANGLE = 0.25, acos(ALIKE)
 #: The share of children with other constants that differ little.
 FINELY = 0.5
 #: Constants that change the updates by a smaller share of their size change nothing.
@@ -59,6 +67,7 @@ class Breeding:
 
         Or one whose result is known, if it is drawn first: that costs nothing, and it lets
         programs drift. (Taken whenever they are drawn, they were 15 of 16 children.)
+        So is a shorter one that steps as its parent does: it takes its result.
         """
         for passed in range(DRAWS):
             mutant = self._draw(parent, rng)._replace(passed=passed)
@@ -66,12 +75,14 @@ class Breeding:
                 if passed:
                     continue
                 break
+            if not passed and self._is_shorter_alike(mutant, parent):
+                return mutant._replace(alike=True, mutation=f"{mutant.mutation}{AS_PARENT}")
             if self._tries.get(mutant.analysis.structure, 0) >= self._config.structure_tries:
                 continue
             if not self._stretches:
                 break
             if self._config.method == RANDOM or self._differs(mutant.program, parent):
-                matched = self._at_size_of(parent, mutant)
+                matched = self._at_size_of(parent, self._gently(mutant, parent))
                 if matched is not None:
                     return matched
         return mutant
@@ -81,6 +92,17 @@ class Breeding:
             return random_program(self._slots, rng, self._functions)
         config = self._config
         return mutate(parent, rng, config.max_statements, self._functions, config.on_edges)
+
+    def _is_shorter_alike(self, mutant: Mutant, parent: Program) -> bool:
+        """Whether the child steps as its parent does, with fewer statements and as many slots."""
+        before = analyse(parent)
+        return (
+            bool(self._stretches)
+            and self._config.method != RANDOM
+            and mutant.analysis.statements < before.statements
+            and len(mutant.analysis.slots) == len(before.slots)
+            and difference(mutant.program, parent, self._stretches) < SAME
+        )
 
     def _differs(self, child: Program, parent: Program) -> bool:
         """Whether the child steps otherwise than its parent, but not quite otherwise."""
@@ -95,6 +117,27 @@ class Breeding:
             if difference(mutant.program, parent, self._stretches) > NO_DIFFERENCE:
                 break
         return mutant
+
+    def _gently(self, mutant: Mutant, parent: Program) -> Mutant:
+        """The child, with the constant that was inserted such that it steps much as its parent.
+
+        A new statement is worth little at a random constant; so it begins gently, and what it
+        is worth is left to the tuning of constants.
+        """
+        if self._config.method == RANDOM or not self._config.gentle:
+            return mutant
+        best, angle = mutant, self._angle(mutant.program, parent)
+        for other in gentler(mutant) if angle > GENTLE else ():
+            distance = self._angle(other.program, parent)
+            if NO_ANGLE < distance < angle:
+                best, angle = other, distance
+            if angle < GENTLE:
+                break
+        return best
+
+    def _angle(self, child: Program, parent: Program) -> float:
+        cosine = resemblance(child, parent, self._stretches)
+        return acos(min(cosine, 1.0)) if cosine > -1 else pi
 
     def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant | None:
         """The child with steps about as large as its parent's; None if no constant does it."""

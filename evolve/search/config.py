@@ -40,12 +40,17 @@ class Config:
         constants_tournament: members drawn to choose the parent of such a child.
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
+        complexity_cost: of a live statement, in fitness, when parents are chosen.
         on_edges: share of the insertions that are made where their value is read; the
-            others at a random place, for a random variable (the paper's).
+            others at a random place, for a random variable (the paper's). As many of the
+            deletions undo such an insertion.
         stretches: whether children are run on a stretch of gradients first: those that step
             like their parent, or quite otherwise, are passed over, and the others are
             given steps as large as their parent's.
-        structure_tries: how many programs of one structure those mutations may train.
+        gentle: whether a new statement that turns the steps much is given a constant nearer
+            to 0 or 1.
+        structure_tries: how many programs of one structure those mutations may train
+            between two new bests.
         patience: programs without a new best before a new round starts.
         restart: where rounds after the first start: `start` (the tuned start
             program), `best` (the best found), or `alternate`, best first.
@@ -78,9 +83,11 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
+    complexity_cost: float = 0.0005
     structure_tries: int = 3
     on_edges: float = 0.5
     stretches: bool = True
+    gentle: bool = True
     niche_tournament: int = 2
     patience: int = 30_000
     restart: str = "alternate"
@@ -106,7 +113,8 @@ class Config:
         for name in ("niche_tournament", "constants_tournament", "structure_tries"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 <= self.on_edges <= 1, "on_edges", self.on_edges, "a share from 0 to 1")
-        _require(self.optimism >= 0, "optimism", self.optimism, "0 or more")
+        for name in ("optimism", "complexity_cost"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("seed", "tuning_evaluations", "max_statements"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         # With one statement, `update = sign(g)` would have no valid child.

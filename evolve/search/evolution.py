@@ -66,6 +66,7 @@ class Evolution:
         self.in_flight = 0
         self.proposed = 0  # rows, further seeds included
         self.generated = 0
+        self.hits = 0  # of equal functional hash
         self.evaluated = 0
         self.round = TUNING
         self.baseline = START
@@ -78,7 +79,9 @@ class Evolution:
         #: Programs trained in the search: all, those that differ in constants, of each structure.
         self._trained = self._tuned = 0
         self._tries: Counter[str] = Counter()
-        self._breeding = Breeding(config, stretches, self._cache, self._tries)
+        #: Of each structure since the last best: from better parents it is tried again.
+        self._tries_lately: Counter[str] = Counter()
+        self._breeding = Breeding(config, stretches, self._cache, self._tries_lately)
         self._programs: dict[int, Program | str] = {}
         self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
@@ -164,10 +167,10 @@ class Evolution:
     def _promise(self, number: int) -> float:
         """Fitness, and what tuning its constants may still bring: less the more were tried."""
         tries = self._tries[self.results[number].structure] or 1
-        return self.results.expected(number) + self.config.optimism / sqrt(tries)
+        return self._worth(number) + self.config.optimism / sqrt(tries)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
-        source = self._cache.get(mutant.analysis.functional_hash)
+        source = parent if mutant.alike else self._cache.get(mutant.analysis.functional_hash)
         slots = len(mutant.analysis.slots)
         limited = source is None and self.proposed > START
         return Record(
@@ -198,7 +201,12 @@ class Evolution:
 
     def _preference(self, number: int) -> tuple[float, int]:
         """The fitter is preferred, and of equals the shorter, dead statements included."""
-        return self.results.expected(number), -len(self.program(number).statements)
+        return self._worth(number), -len(self.program(number).statements)
+
+    def _worth(self, number: int) -> float:
+        """The expected fitness, less what its live statements cost."""
+        cost = self.config.complexity_cost * self.results[number].live
+        return self.results.expected(number) - cost
 
     def fitness(self, number: int) -> float | None:
         """The fitness of a committed program; in the search the baseline's is 0."""
@@ -296,10 +304,15 @@ class Evolution:
             self.evaluated += 1
             self.in_flight += 1
             self._tries[record.structure] += 1
+            self._tries_lately[record.structure] += 1
             if self.round != TUNING:
                 self._trained += 1
                 self._tuned += record.mutation.startswith(TUNE)
             self._cache[record.functional_hash] = record.number
+        else:
+            self.hits += record.functional_hash in self._cache
+            # It has no result of its own yet if it only steps as its parent does.
+            self._cache.setdefault(record.functional_hash, record.source)
 
     def _note_commit(self, record: Record) -> Result:
         self.pending.popleft()
@@ -320,10 +333,14 @@ class Evolution:
     def _result(self, record: Record) -> Result:
         """What a committed row tells of its program."""
         if record.source is not None:
-            return self.results[record.source]
+            known = self.results[record.source]
+            if known.structure == record.structure:
+                return known
+            return replace(known, structure=record.structure, live=record.live)
         marks, outcome = record.losses or {}, str(record.outcome)
         if record.mutation != AGAIN:
-            result = Result(None, outcome, marks, record.structure, self.niche(record.slots))
+            niche = self.niche(record.slots)
+            result = Result(None, outcome, marks, record.structure, record.live, niche)
         else:
             result = self.results[record.parent or START]
             result.marks = {
@@ -355,6 +372,7 @@ class Evolution:
         self._programs.setdefault(number, record.program)  # it may have left the population
         if searching:
             self.bests[niche] = number
+            self._tries_lately.clear()
         else:
             self.baseline = number
 

@@ -11,12 +11,12 @@ stepping stones to larger changes.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from primitives.abstract import Analysis, analyse
 from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, Function
-from primitives.program import Argument, Program, ProgramError, Statement, constant
+from primitives.program import UPDATE, Argument, Program, ProgramError, Statement, constant
 from primitives.text import statement_text
 
 
@@ -29,6 +29,7 @@ class Mutant(NamedTuple):
         mutation: what was done, in words: `insert 7: update = sign(update)`.
         rejected: how many invalid children were drawn just before it.
         passed: how many valid children were drawn before it that are not worth training.
+        alike: whether it steps as its parent does, and need not be trained for that.
     """
 
     program: Program
@@ -36,12 +37,15 @@ class Mutant(NamedTuple):
     mutation: str
     rejected: int
     passed: int = 0
+    alike: bool = False
 
 
 Edit = tuple[Program, str]
 
 #: How the words of a mutation of constants alone begin.
 TUNE = "tune"
+#: The share of constants among the other arguments of an insertion on an edge.
+EDGE_CONSTANTS = 1 / 3
 #: The standard deviation of fine changes, in powers of two.
 FINE = 0.3
 
@@ -62,14 +66,19 @@ def mutate(
 
     A child whose update cannot depend on the gradient is invalid too. Statements
     are inserted while there are fewer than `max_statements` (0: always), with one
-    of `functions`; a share `on_edges` of them where its value is read.
+    of `functions`; a share `on_edges` of them where its value is read, and as large a
+    share of the deletions undoes such an insertion.
     """
 
     def add(parent: Program, rng: random.Random) -> Edit | None:
         on_edge = on_edges and rng.random() < on_edges
         return (insert_on_edge if on_edge else insert)(parent, rng, functions)
 
-    edits: list[Callable[[Program, random.Random], Edit | None]] = [delete, change]
+    def remove(parent: Program, rng: random.Random) -> Edit | None:
+        on_edge = on_edges and rng.random() < on_edges
+        return (delete_on_edge if on_edge else delete)(parent, rng)
+
+    edits: list[Callable[[Program, random.Random], Edit | None]] = [remove, change]
     if not max_statements or len(parent.statements) < max_statements:
         edits.insert(0, add)
     return first_valid(lambda: edits[rng.randrange(len(edits))](parent, rng))
@@ -125,6 +134,38 @@ def _change_constants(
     return parent.with_statements(statements), f"{TUNE} {'; '.join(words)}"
 
 
+def gentler(mutant: Mutant) -> Iterator[Mutant]:
+    """The child with the one constant that was inserted ever nearer to 0, and to 1."""
+    kind, place = mutant.mutation.split(":")[0].split()
+    if kind != "insert":
+        return
+    i, program = int(place) - 1, mutant.program
+    added = program.statements[i]
+    constants = [j for j, a in enumerate(added.arguments) if not isinstance(a, str)]
+    if len(constants) != 1:
+        return
+    (j,) = constants
+    for share in (1 / 4, 1 / 16, 1 / 64):
+        near = share * float(added.arguments[j])
+        for value in (near, 1.0 - near):
+            child = with_constant(program, i, j, value)
+            words = statement_text(child.statements[i])
+            yield mutant._replace(
+                program=child,
+                analysis=analyse(child),
+                mutation=mutant.mutation.replace(statement_text(added), words),
+            )
+
+
+def with_constant(program: Program, i: int, j: int, value: float) -> Program:
+    """The program with another constant as argument `j` of statement `i` (from 0)."""
+    statements = list(program.statements)
+    old = statements[i]
+    arguments = (*old.arguments[:j], constant(value), *old.arguments[j + 1 :])
+    statements[i] = Statement(old.target, old.function, arguments)
+    return program.with_statements(statements)
+
+
 def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
     """The first edit that is possible, valid and learns from the gradient."""
     rejected = 0
@@ -162,23 +203,34 @@ def insert_at(
 def insert_on_edge(
     parent: Program, rng: random.Random, functions: Sequence[Function] = FUNCTIONS
 ) -> Edit | None:
-    """Insert a random statement between a variable and a statement that reads it.
+    """Insert a random statement between a variable and a live statement that reads it.
 
-    One of the arguments is that variable, the others are drawn as for `insert`; the target
-    is fresh. So the new value is read, where one in ten values that `insert` adds is.
+    One of the arguments is that variable, the others are constants or variables of live
+    value; the target is fresh. So the new value counts, where one in ten values that
+    `insert` adds does. Half of the time functions are equally likely, and half of the time
+    statements are: there are 30 functions of one argument, and one of three has more
+    statements than they.
     """
+    live = analyse(parent).live
     reads = [
         (i, j)
         for i, statement in enumerate(parent.statements)
+        if live[i]
         for j, argument in enumerate(statement.arguments)
         if isinstance(argument, str)
     ]
-    function = functions[rng.randrange(len(functions))]
-    if not reads or not function.arity:
+    if not reads:
         return None
     place, position = reads[rng.randrange(len(reads))]
+    kinds = _live_kinds(parent, place, live)
+    weights = None
+    if rng.random() < 0.5:
+        weights = [(len(kinds) + 1) ** max(f.arity - 1, 0) for f in functions]
+    (function,) = rng.choices(functions, weights)
+    if not function.arity:
+        return None
     reader = parent.statements[place]
-    arguments = [*draw_arguments(function, kinds_before(parent, place), rng)[0]]
+    arguments = [*draw_arguments(function, kinds, rng, EDGE_CONSTANTS)[0]]
     arguments[rng.randrange(function.arity)] = reader.arguments[position]
     added = Statement(_fresh_name(parent), function.name, tuple(arguments))
     given = (*reader.arguments[:position], added.target, *reader.arguments[position + 1 :])
@@ -186,6 +238,13 @@ def insert_on_edge(
     statements[place : place + 1] = [added, Statement(reader.target, reader.function, given)]
     words = f"insert {place + 1}: {statement_text(added)}, read by {reader.target}"
     return parent.with_statements(statements), words
+
+
+def _live_kinds(parent: Program, place: int, live: Sequence[bool]) -> dict[str, str]:
+    """The kinds of the variables before statement `place` that no dead statement assigned."""
+    dead = {s.target: not alive for s, alive in zip(parent.statements[:place], live, strict=False)}
+    kinds = kinds_before(parent, place)
+    return {name: kind for name, kind in kinds.items() if not dead.get(name)}
 
 
 def delete(parent: Program, rng: random.Random) -> Edit | None:
@@ -196,6 +255,36 @@ def delete(parent: Program, rng: random.Random) -> Edit | None:
     statements = parent.statements[:place] + parent.statements[place + 1 :]
     gone = statement_text(parent.statements[place])
     return parent.with_statements(statements), f"delete {place + 1}: {gone}"
+
+
+def delete_on_edge(parent: Program, rng: random.Random) -> Edit | None:
+    """Let a statement read an argument of the statement whose value it read.
+
+    That is deleted if nothing else reads it: what `insert_on_edge` adds can go again.
+    `delete` alone takes it away from under its reader, which makes the child invalid.
+    """
+    places: dict[str | float, int] = {}  # of the statement a variable has its value from
+    reads = []
+    for i, statement in enumerate(parent.statements):
+        for j, argument in enumerate(statement.arguments):
+            if argument in places:
+                reads.append((i, j, places[argument]))
+        places[statement.target] = i
+    if not reads:
+        return None
+    place, position, origin = reads[rng.randrange(len(reads))]
+    gone, reader = parent.statements[origin], parent.statements[place]
+    if not gone.arguments:
+        return None
+    passed_on = gone.arguments[rng.randrange(len(gone.arguments))]
+    given = (*reader.arguments[:position], passed_on, *reader.arguments[position + 1 :])
+    statements = [*parent.statements]
+    statements[place] = Statement(reader.target, reader.function, given)
+    is_returned = places[gone.target] == origin and gone.target in (UPDATE, *parent.slots)
+    if not is_returned and sum(read[2] == origin for read in reads) == 1:
+        del statements[origin]
+    words = f"delete {origin + 1}: {statement_text(gone)}, read by {reader.target}"
+    return parent.with_statements(statements), words
 
 
 def change(parent: Program, rng: random.Random) -> Edit | None:
@@ -245,24 +334,29 @@ def _kind(kinds: dict[str, str], argument: Argument) -> str:
 
 
 def draw_arguments(
-    function: Function, kinds: dict[str, str], rng: random.Random
+    function: Function, kinds: dict[str, str], rng: random.Random, constants: float | None = None
 ) -> tuple[tuple[Argument, ...], str]:
-    """Arguments of kinds the function takes, all equally likely; and the kind that results.
+    """Arguments of kinds the function takes, and the kind that results.
 
+    A constant is as likely as each variable, or drawn with probability `constants`.
     Every function takes scalars, which constants are, so this ends.
     """
     names = list(kinds)
     while True:
-        arguments = tuple([_draw_argument(names, rng) for _ in range(function.arity)])
+        arguments = tuple([_draw_argument(names, rng, constants) for _ in range(function.arity)])
         kind = function.signatures.get(tuple([_kind(kinds, a) for a in arguments]))
         if kind is not None:
             return arguments, kind
 
 
-def _draw_argument(names: list[str], rng: random.Random) -> Argument:
-    """A variable, or a new constant from N(0, 1), all equally likely."""
-    choice = rng.randrange(len(names) + 1)
-    return names[choice] if choice < len(names) else constant(rng.gauss(0.0, 1.0))
+def _draw_argument(
+    names: list[str], rng: random.Random, constants: float | None = None
+) -> Argument:
+    """A variable, or a new constant from N(0, 1)."""
+    share = 1 / (len(names) + 1) if constants is None else constants
+    if not names or rng.random() < share:
+        return constant(rng.gauss(0.0, 1.0))
+    return names[rng.randrange(len(names))]
 
 
 def _fresh_name(program: Program) -> str:

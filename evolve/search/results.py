@@ -22,6 +22,7 @@ class Result:
         outcome: how its last training ended.
         marks: the losses on every seed so far.
         structure: of the program.
+        live: how many live statements it has.
         niche: that it belongs to.
     """
 
@@ -29,6 +30,7 @@ class Result:
     outcome: str
     marks: Marks
     structure: str
+    live: int
     niche: int
 
     @property

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from evolve.search.mutation import with_constant
 from primitives.abstract import live_program
 from primitives.functions import BY_NAME, PER_ARRAY, SCALAR, TREE
 from primitives.program import (
@@ -161,7 +162,7 @@ def rescaled(program: Program, factor: float, stretches: Sequence[Stretch]) -> P
             if isinstance(argument, str):
                 continue
             try:
-                scaled = _with_constant(program, i, j, argument * factor)
+                scaled = with_constant(program, i, j, argument * factor)
             except ProgramError:
                 continue
             expected = [factor * before for before in sizes]
@@ -170,11 +171,3 @@ def rescaled(program: Program, factor: float, stretches: Sequence[Stretch]) -> P
                 return scaled
     last = Statement(UPDATE, "multiply", (UPDATE, constant(factor)))
     return program.with_statements([*program.statements, last])
-
-
-def _with_constant(program: Program, i: int, j: int, value: float) -> Program:
-    statements = list(program.statements)
-    old = statements[i]
-    arguments = (*old.arguments[:j], constant(value), *old.arguments[j + 1 :])
-    statements[i] = Statement(old.target, old.function, arguments)
-    return program.with_statements(statements)

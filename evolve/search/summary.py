@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from evolve.search import ending
+from evolve.search.breeding import AS_PARENT
 from evolve.search.driver import training_steps
 from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import Losses, final_losses, learns
@@ -55,7 +56,9 @@ def summarize(log: RunLog) -> dict[str, Any]:
 
 def _counts(log: RunLog) -> dict[str, Any]:
     ((generated, hits, invalid, passed, rounds),) = log.select(
-        "SELECT count(*), count(source), total(rejected), total(passed), max(round) FROM proposals"
+        "SELECT count(*), total(source IS NOT NULL AND mutation NOT LIKE ?), total(rejected), "
+        "total(passed), max(round) FROM proposals",
+        (f"%{AS_PARENT}",),
     )
     ((evaluated,),) = log.select(
         "SELECT count(*) FROM proposals WHERE source IS NULL AND outcome IS NOT NULL"
