@@ -236,7 +236,11 @@ def test_the_champion_is_the_best_on_both_sizes(fresh: Make) -> None:
         if not at_rung:
             continue
         means = {n: (row["fresh"] + row["rung"]) / 2 for n, row in at_rung.items()}
-        assert found["champion"]["id"] == max(means, key=means.__getitem__)
+        level = [n for n, mean in means.items() if mean > max(means.values()) - judge.TIE]
+        simplest = min((rows[n]["slots"], rows[n]["statements"]) for n in level)
+        champion = rows[found["champion"]["id"]]
+        assert champion["id"] in level
+        assert (champion["slots"], champion["statements"]) == simplest
         assert all(row["fresh"] > 0 for row in at_rung.values())
         with RunLog.open(folder) as log:
             (_, _, first) = log.events("finished")[-1]
@@ -301,10 +305,11 @@ def test_the_start_has_the_best_constants_that_are_known(fresh: Make) -> None:
 
 def test_every_number_of_slots_sends_its_best() -> None:
     def row(number: int, slots: int, fresh: float) -> dict[str, Any]:
-        return {"id": number, "slots": slots, "fresh": fresh, "rung": None}
+        return {"id": number, "slots": slots, "statements": 5, "fresh": fresh, "rung": None}
 
     rows = [row(0, 2, 0.5), row(1, 2, 0.4), row(2, 2, 0.3), row(3, 1, 0.1), row(4, 0, -0.1)]
-    assert [r["id"] for r in funnel.candidates(rows)] == [0, 3, 1, 2]
+    assert [r["id"] for r in funnel.candidates(rows, 0)] == [0, 3, 1, 2]
+    assert [r["id"] for r in funnel.candidates(rows, 2)] == [2, 0, 3, 1]
 
 
 @given(
@@ -315,7 +320,10 @@ def test_every_number_of_slots_sends_its_best() -> None:
     )
 )
 def test_a_failure_at_the_larger_rung_never_wins(values: list[tuple[float, float | None]]) -> None:
-    rows = [{"id": i, "fresh": f, "rung": r} for i, (f, r) in enumerate(values)]
+    rows = [
+        {"id": i, "slots": 1, "statements": 5, "fresh": f, "rung": r}
+        for i, (f, r) in enumerate(values)
+    ]
     chosen = funnel.choose(rows)
     best = [(f + r) / 2 for f, r in values if r is not None]
     fresh, rung = values[chosen]

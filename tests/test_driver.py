@@ -273,11 +273,21 @@ def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: M
             for row in log.records("round > 0 AND source IS NULL AND outcome = 'finished'")
             if row.fitness is not None and row.fitness > 0
         ]
-        fittest: dict[int, dict[str, int]] = {}
-        for row in sorted(better, key=lambda row: (-(row.fitness or 0), row.number)):
-            fittest.setdefault(row.slots, {}).setdefault(row.structure, row.number)
+        better.sort(key=lambda row: (-(row.fitness or 0), row.number))
+        fittest: dict[int, list[int]] = {}
+        for number in driver.evolution.front():
+            record = log.record(number)
+            assert record is not None and record.fitness is not None and record.fitness > 0
+            fitter = [row for row in better if (row.fitness or 0) > record.fitness]
+            assert all(row.live > record.live or row.slots != record.slots for row in fitter)
+            fittest.setdefault(record.slots, []).append(number)
+        structures: set[tuple[int, str]] = set()
+        for row in better:
+            if (row.slots, row.structure) not in structures:
+                fittest.setdefault(row.slots, []).append(row.number)
+            structures.add((row.slots, row.structure))
         most = ceil(3 / len(fittest))
-        chosen = [n for of_slots in fittest.values() for n in [*of_slots.values()][:most]]
+        chosen = [n for of_slots in fittest.values() for n in [*dict.fromkeys(of_slots)][:most]]
         champion = log.events("finished")[0][2]["champion"]
     assert [key for key, _, _ in final] == [driver.evolution.baseline, *chosen]
     assert [key for key, _, _ in heldout] == [driver.evolution.baseline, champion]

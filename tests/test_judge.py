@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
 from evolve.search import judge
@@ -25,7 +27,27 @@ def losses(value: float, count: int = 2) -> dict[str, list[float]]:
     ids=["alone", "best", "none better", "incomplete", "baseline failed", "all failed"],
 )
 def test_the_champion_is_the_best_on_fresh_seeds(judged: dict, champion: int) -> None:
-    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}) == champion
+    simple = dict.fromkeys(judged, 1)
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, simple) == champion
+
+
+@given(st.dictionaries(st.integers(0, 9), st.floats(-1, 1), min_size=1))
+def test_of_those_that_are_level_the_simplest_is_chosen(scores: dict[int, float]) -> None:
+    """Here the complexity is the number itself."""
+    chosen = judge.simplest_of_the_best(scores, {number: number for number in scores})
+    assert scores[chosen] > max(scores.values()) - judge.TIE
+    for number, score in scores.items():
+        assert number >= chosen or score <= max(scores.values()) - judge.TIE
+
+
+def test_of_equally_simple_ones_the_best_is_chosen() -> None:
+    assert judge.simplest_of_the_best({1: 0.5, 2: 0.503, 3: 0.504}, {1: 2, 2: 1, 3: 1}) == 3
+
+
+def test_a_longer_program_must_be_better_than_the_baseline_by_more_than_noise() -> None:
+    judged = {0: losses(1.0), 5: losses(1.0 - 0.9 * judge.TIE), 6: losses(1.0 - 0.5 * judge.TIE)}
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 7}) == 0
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 4}) == 6
 
 
 def test_the_comparison_is_paired() -> None:

@@ -83,9 +83,9 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
-    complexity_cost: float = 0.0005
-    structure_tries: int = 3
-    on_edges: float = 0.5
+    complexity_cost: float = 0.001
+    structure_tries: int = 2
+    on_edges: float = 0.75
     stretches: bool = True
     gentle: bool = True
     niche_tournament: int = 2
@@ -101,7 +101,7 @@ class Config:
     without: tuple[str, ...] = ()
     look_ahead: int = 16
     time_limit: float = 60.0
-    finalists: int = 16
+    finalists: int = 24
     judge_seeds: int = 8
     closing_share: float = 0.2
 

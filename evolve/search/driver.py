@@ -197,7 +197,8 @@ class Driver:
         evolution = self.evolution
         finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
         judged = self._judge_stage(judge.FINAL, list(finalists))
-        champion = judge.champion(judged, evolution.baseline, self.untrained)
+        complexity = {n: self._complexity(n) for n in judged}
+        champion = judge.champion(judged, evolution.baseline, self.untrained, complexity)
         pair = list(dict.fromkeys([evolution.baseline, champion]))
         self._judge_stage(judge.HELDOUT, pair)
         facts = {"baseline": evolution.baseline, "champion": champion}
@@ -206,7 +207,7 @@ class Driver:
                 self._event("finished", facts)
 
     def _finalists(self) -> list[int]:
-        """The best for each number of slots, each of another structure, and the best of all."""
+        """For each number of slots the best of each length, and then of each structure."""
         rows = self.log.select(
             "SELECT number, slots, max(fitness) AS best FROM proposals WHERE round > 0 "
             "AND source IS NULL AND outcome = ? AND fitness > 0 "
@@ -214,10 +215,20 @@ class Driver:
             (FINISHED,),
         )
         found: dict[int, list[int]] = {}
-        for number, slots, _ in rows:
+        front = [n for n in self.evolution.front() if n != self.evolution.baseline]
+        for number, slots in [
+            *((n, self._complexity(n)[0]) for n in front),
+            *(r[:2] for r in rows),
+        ]:
             found.setdefault(slots, []).append(number)
         share = -(-self.config.finalists // max(len(found), 1))
-        return [number for numbers in found.values() for number in numbers[:share]]
+        return [n for numbers in found.values() for n in [*dict.fromkeys(numbers)][:share]]
+
+    def _complexity(self, number: int) -> tuple[int, int]:
+        """The live slots and statements of a program."""
+        record = self.log.record(number)
+        assert record is not None
+        return record.slots, record.live
 
     def _judge_stage(self, stage: str, numbers: list[int]) -> dict[int, Losses]:
         """The losses of programs on the seeds of a stage."""

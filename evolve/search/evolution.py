@@ -11,8 +11,9 @@ its best program is the *baseline*. Every later round is a search that begins
 with a population of copies of the baseline, or of the best programs found.
 
 A score on few seeds is partly luck, and the best of many is mostly so. So a
-program that would be the best of its niche is first trained *again*, on more
-seeds, and so on while it stays ahead; only on all of them it counts as the best.
+program that would be the best of its niche, or near it and better than all that
+are not longer, is first trained *again*, on more seeds, and so on while it stays
+ahead; only on all of them it counts.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from proxy_tasks.status import FINISHED
 #: The number of the start program, and of the round that tunes it.
 START = 0
 TUNING = 0
+#: Programs that are worse than the best of their niche by more are not trained on more seeds.
+NEAR = 0.015
 #: Commits between two looks at the population's medians.
 _HURDLES_EVERY = 32
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
@@ -72,6 +75,8 @@ class Evolution:
         self.baseline = START
         #: The best of each niche, of those that were trained on every seed.
         self.bests: dict[int, int] = {}
+        #: For each niche the best of each length: no shorter one is as good.
+        self._fronts: list[list[int]] = [[] for _ in range(self.niches)]
         self.population = Population(self.niches, 0, [])
         #: Programs that wait for more seeds, first come first served.
         self._again: deque[Record] = deque()
@@ -100,6 +105,12 @@ class Evolution:
         """The best program found; None if none is better than the baseline."""
         found = [number for number in self.bests.values() if self.results.expected(number) > 0]
         return max(found, key=self.results.expected, default=None)
+
+    def front(self) -> list[int]:
+        """The best of each length in each niche, of those better than the baseline, best first."""
+        rank = self.results.expected
+        found = [number for front in self._fronts for number in front if rank(number) > 0]
+        return sorted(found, key=rank, reverse=True)
 
     # -- proposing ---------------------------------------------------------
 
@@ -241,6 +252,7 @@ class Evolution:
         self.round = TUNING + 1
         self.results.measure_from(self.baseline)
         self.bests = {self.niche(self.start_slots): self.baseline}
+        self._fronts[self.niche(self.start_slots)] = [self.baseline]
 
     def _populate(self, origins: dict[int, int], capacity: int) -> None:
         """Fill niches with copies of one program each."""
@@ -359,8 +371,7 @@ class Evolution:
         searching = self.round != TUNING
         if complete and searching:
             self.results.note_luck(result)
-        best = self.bests.get(niche) if searching else self.baseline
-        behind = best is not None and self.results.expected(number) <= self.results.expected(best)
+        behind = self._is_behind(number)
         if behind and (complete or not searching or self.results.luck.is_known(niche)):
             return
         if not searching and not learns(final_losses(result.marks), self.untrained):
@@ -368,13 +379,40 @@ class Evolution:
         if not complete:
             self._again.append(record)
             return
-        self._improved = len(self.results)
-        self._programs.setdefault(number, record.program)  # it may have left the population
         if searching:
-            self.bests[niche] = number
-            self._tries_lately.clear()
+            self._note_best(number, record)
         else:
             self.baseline = number
+            self._improved = len(self.results)
+            self._programs.setdefault(number, record.program)  # it may have left the population
+
+    def _is_behind(self, number: int) -> bool:
+        """Whether a program no longer than this one is as good, or any other much better."""
+        rank, result = self.results.expected, self.results[number]
+        if self.round == TUNING:
+            return rank(number) <= rank(self.baseline)
+        best = self.bests.get(result.niche)
+        if best is not None and rank(number) < rank(best) - NEAR:
+            return True
+        shorter = [n for n in self._fronts[result.niche] if self.results[n].live <= result.live]
+        return any(rank(number) <= rank(other) for other in shorter)
+
+    def _note_best(self, number: int, record: Record) -> None:
+        """A program of the search is the best of its length, and perhaps of its niche."""
+        rank, result = self.results.expected, self.results[number]
+        front = self._fronts[result.niche]
+        front[:] = [
+            other
+            for other in front
+            if self.results[other].live < result.live or rank(other) > rank(number)
+        ]
+        front.append(number)
+        best = self.bests.get(result.niche)
+        if best is None or rank(number) > rank(best):
+            self.bests[result.niche] = number
+            self._improved = len(self.results)
+            self._programs.setdefault(number, record.program)
+            self._tries_lately.clear()
 
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""

@@ -94,12 +94,9 @@ def funnel(run: Searched, rung: int) -> dict[str, Any]:
 
     As many candidates are taken as there are steps left for.
     """
-    rows = [
-        {"id": n, "slots": len(analyse(run.program(n)).slots), "fresh": value, "rung": None}
-        for n, value in sorted(run.fresh().items())
-    ]
+    rows = [_row(run, n, value) for n, value in sorted(run.fresh().items())]
     result = {"champion": run.champion, "finalists": rows, "steps": 0, "cost": 0, "rung": rung}
-    best = candidates(rows)
+    best = candidates(rows, run.champion)
     if not best:  # no finalist is better than the start
         return result
     outside = f"rung x{rung}; outside the budget: evolve funnel RUN --rung x{rung}"
@@ -148,8 +145,7 @@ def judge_outside(run: Searched, rung: int) -> None:
 def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the larger rung says of candidates; their rows are completed."""
     run, start = at_rung.run, at_rung.tuned()
-    finalists = [run.program(row["id"]) for row in rows]
-    baseline, others = at_rung.at_their_best(start, finalists)
+    baseline, others = at_rung.at_their_best(start, [run.program(row["id"]) for row in rows])
     for row, value in zip(rows, at_rung.fitness(others, baseline), strict=True):
         row["rung"] = value
     champion = choose(rows)
@@ -177,20 +173,35 @@ def _small_heldout(run: Searched, champion: int) -> tuple[Losses, int]:
     return losses or {}, trials.steps
 
 
-def candidates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The finalists that go on, best first: those better than the start on fresh seeds.
+def _row(run: Searched, number: int, fresh: float) -> dict[str, Any]:
+    """What is known of a finalist."""
+    analysis = analyse(run.program(number))
+    return {
+        "id": number,
+        "slots": len(analysis.slots),
+        "statements": analysis.statements,
+        "fresh": fresh,
+        "rung": None,
+    }
 
-    The best of each number of slots come first, so that none is crowded out.
+
+def candidates(rows: list[dict[str, Any]], champion: int) -> list[dict[str, Any]]:
+    """The finalists that go on: those better than the start on fresh seeds.
+
+    The champion there and the best of each number of slots come first, so that none is
+    crowded out; then the best.
     """
     better = sorted((row for row in rows if row["fresh"] > 0), key=lambda row: -row["fresh"])
-    first = {row["slots"]: row for row in reversed(better)}
-    leaders = [row for row in better if first[row["slots"]] is row]
-    return [*leaders, *(row for row in better if row not in leaders)]
+    first = {row["slots"]: row["id"] for row in reversed(better)}
+    first_ids = [champion, *first.values()]
+    return sorted(better, key=lambda row: (row["id"] != champion, row["id"] not in first_ids))
 
 
 def choose(rows: list[dict[str, Any]]) -> int:
-    """The best by the mean of both sizes; by the first alone if all failed at the other."""
+    """The simplest of the best by the mean of both sizes; by the first if all failed there."""
     finished = [row for row in rows if row["rung"] is not None]
-    if not finished:
-        return int(max(rows, key=lambda row: row["fresh"])["id"])
-    return int(max(finished, key=lambda row: fmean([row["fresh"], row["rung"]]))["id"])
+    scores = {row["id"]: fmean([row["fresh"], row["rung"]]) for row in finished}
+    if not scores:
+        scores = {row["id"]: row["fresh"] for row in rows}
+    complexity = {row["id"]: (row["slots"], row["statements"]) for row in rows}
+    return judge.simplest_of_the_best(scores, complexity)
