@@ -116,6 +116,26 @@ def test_a_closing_goes_through_every_stage(fresh: Make) -> None:
     assert found["overfitting"]
 
 
+def test_every_number_of_slots_has_a_leader_with_a_name(fresh: Make) -> None:
+    folder, of = fresh(), settings_of(objective=EQUAL_MEMORY, finalists=12)
+    whole(folder, of, 150)
+    found = summary_of(folder)
+    leaders, rows = found["leaders"], found["finalists"]
+    assert [leader["slots"] for leader in leaders] == sorted({row["slots"] for row in rows})
+    assert len(leaders) > 1
+    for leader in leaders:
+        rivals = [row for row in rows if row["slots"] == leader["slots"]]
+        assert leader["identity"]["family"].startswith("family of ")
+        if leader["id"] == found["champion"]["id"]:
+            assert leader["simplified"] == found["champion"]["simplified"]
+            continue
+        best = max(row["fresh"] for row in rivals)
+        level = [row for row in rivals if row["fresh"] > best - judge.TIE]
+        assert leader["id"] in [row["id"] for row in level]
+        assert leader["statements"] == min(row["statements"] for row in level)
+    assert found["champion"]["id"] in [leader["id"] for leader in leaders]
+
+
 def test_a_closing_that_died_goes_on_as_if_it_never_had(fresh: Make) -> None:
     reference, before, of = fresh(), fresh(), settings_of()
     pool = whole(reference, of)

@@ -21,6 +21,9 @@ def closing_lines(s: dict[str, Any]) -> Iterator[str]:
         yield f"overfitting {_overfitting(s['overfitting'])}"
     if champion["identity"] is not None:
         yield f"name       {_name(champion['identity'])}"
+    for leader in s["leaders"]:
+        if leader["id"] != champion["id"]:
+            yield _leader(leader)
     if s["discovery"] is False:
         yield f"           {_NOT_A_DISCOVERY}"
     for text in s["left_out"]:
@@ -52,6 +55,12 @@ def simplified(s: dict[str, Any]) -> str | None:
     kinds = [step["kind"] for step in chain["steps"]]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     return f"simplified ({counts}):\n\n{chain['simplified']}"
+
+
+def _leader(leader: dict[str, Any]) -> str:
+    slots = f"{leader['slots']} slot{'' if leader['slots'] == 1 else 's'}"
+    name = _name(leader["identity"])
+    return f"{slots:11}the best is #{leader['id']}: {leader['fresh']:+.4f} on fresh seeds; {name}"
 
 
 def _overfitting(points: list[dict[str, Any]]) -> str:

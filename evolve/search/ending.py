@@ -16,7 +16,8 @@ from evolve.search.log import RunLog
 
 #: The stages of a closing, in order; each is the kind of an event.
 OVERFITTING, FUNNEL, BASELINE, CHAMPION = "overfitting", "funnel", "baseline", "champion"
-STAGES = (OVERFITTING, FUNNEL, BASELINE, CHAMPION)
+LEADERS = "leaders"
+STAGES = (OVERFITTING, FUNNEL, BASELINE, CHAMPION, LEADERS)
 #: The kind of an event of `evolve funnel`: outside the budget, so that no run compares it.
 RUNG = "rung"
 
@@ -51,7 +52,7 @@ def stage(log: RunLog, kind: str) -> dict[str, Any] | None:
 def is_closed(log: RunLog) -> bool:
     """Whether nothing of the closing is missing."""
     share = log.meta("config").get("closing_share", 0)
-    return finished(log) is not None and (not share or stage(log, CHAMPION) is not None)
+    return finished(log) is not None and (not share or stage(log, STAGES[-1]) is not None)
 
 
 def champion_at_end(log: RunLog) -> int | None:
@@ -104,6 +105,11 @@ def _compared(baseline: Losses, champion: Losses, untrained: Losses) -> dict[str
 def finalists(log: RunLog) -> list[dict[str, Any]]:
     """The programs that were judged again: fitness in the search, on fresh seeds, by rung."""
     return list((stage(log, FUNNEL) or {}).get("finalists", []))
+
+
+def leaders(log: RunLog) -> list[dict[str, Any]]:
+    """For each number of slots the champion, with its name; few slots first."""
+    return list((stage(log, LEADERS) or {}).get("leaders", []))
 
 
 def overfitting(log: RunLog) -> list[dict[str, Any]] | None:

@@ -45,6 +45,7 @@ def summarize(log: RunLog) -> dict[str, Any]:
         "heldout": ending.heldout(log, _untrained(log)),
         "discovery": ending.is_discovery(log),
         "finalists": ending.finalists(log),
+        "leaders": ending.leaders(log),
         "overfitting": ending.overfitting(log),
         "closed": ending.is_closed(log),
         "left_out": ending.left_out(log),

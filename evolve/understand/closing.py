@@ -2,7 +2,8 @@
 
 Within a share of the training steps of the run (`closing_share`; a step at rung x10
 counts ten) the stages are, in this order: how far the search overfitted its seeds; the
-best on the larger rung; the champion simplified and identified. What there are no steps
+best on the larger rung; the champion simplified and identified, and the best for each number
+of slots as far as that can be proven. What there are no steps
 for is left out, and said so. Every stage is stored when it ends, and is a function of
 what was stored before, so a closing that was cut short goes on where it was.
 
@@ -15,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evolve.errors import EvolveError
-from evolve.search import ending
+from evolve.search import ending, judge
 from evolve.search.config import Config
 from evolve.search.log import RunLog
 from evolve.search.pool import Pool
@@ -51,7 +52,33 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
     champion = run.stage(ending.FUNNEL, lambda: funnel(run, RUNG))["champion"]
     run.watch("naming the start program and the champion")
     run.stage(ending.BASELINE, lambda: _named(prove(run.program(run.baseline))))
-    run.stage(ending.CHAMPION, lambda: _simplified(run, champion))
+    named = run.stage(ending.CHAMPION, lambda: _simplified(run, champion))
+    run.watch("naming the best for each number of slots")
+    run.stage(ending.LEADERS, lambda: _leaders(run, champion, named))
+
+
+def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, Any]:
+    """For each number of slots the simplest of the best on fresh seeds, and its name."""
+    fresh = run.fresh()
+    complexity = {number: run.complexity(number) for number in fresh}
+    found = []
+    for slots in sorted({slots for slots, _ in complexity.values()}):
+        scores = {n: value for n, value in fresh.items() if complexity[n][0] == slots}
+        leader = judge.simplest_of_the_best(scores, complexity)
+        if champion in scores:
+            leader = champion
+        known = named if leader == champion else _named(prove(run.program(leader)))
+        found.append(
+            {
+                "id": leader,
+                "slots": slots,
+                "statements": complexity[leader][1],
+                "fresh": fresh[leader],
+                "simplified": known["chain"]["simplified"],
+                "identity": known["identity"],
+            }
+        )
+    return {"leaders": found, "steps": 0, "cost": 0}
 
 
 def _simplified(run: Searched, number: int) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from evolve.search.fitness import Losses
 from evolve.understand import tuning
 from evolve.understand.searched import Searched
 from evolve.understand.trials import HELDOUT
-from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
 
@@ -175,14 +174,8 @@ def _small_heldout(run: Searched, champion: int) -> tuple[Losses, int]:
 
 def _row(run: Searched, number: int, fresh: float) -> dict[str, Any]:
     """What is known of a finalist."""
-    analysis = analyse(run.program(number))
-    return {
-        "id": number,
-        "slots": len(analysis.slots),
-        "statements": analysis.statements,
-        "fresh": fresh,
-        "rung": None,
-    }
+    slots, statements = run.complexity(number)
+    return {"id": number, "slots": slots, "statements": statements, "fresh": fresh, "rung": None}
 
 
 def candidates(rows: list[dict[str, Any]], champion: int) -> list[dict[str, Any]]:
