@@ -8,12 +8,14 @@ import calibration_study as calibration
 import pytest
 import rediscovery_study as study
 from fakes import Fold, config
+from test_stretches import stretch
 
 from evolve.search.config import Config
 from evolve.search.log import AGAIN
 from evolve.search.mutation import TUNE
+from evolve.search.stretches import Stretch
 from primitives.text import from_text, to_text
-from primitives.zoo import zoo
+from primitives.zoo import NAMES, zoo
 
 
 @pytest.mark.parametrize("name", study.CONTROLS)
@@ -34,24 +36,39 @@ def test_the_control_of_constants_only_trains_nothing_else() -> None:
     assert len({r.structure for r in searched}) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("lion", "lion"), ("signum", "signum"), ("paper-program-8", "lion with extras")],
-)
-def test_families_are_told_by_proven_steps_alone(name: str, expected: str) -> None:
-    assert study.family(zoo(name)) == expected
+LIONS = study.Lions([Stretch(stretch(seed)) for seed in (0, 1)])
+ORNATE = """def train(w, g, m, lr):
+    x0 = interp(m, g, 0.3)
+    x1 = cbrt(x0)
+    x2 = sign(x1)
+    m = interp(g, m, 0.95)
+    x3 = sin(lr)
+    x4 = x3 * 0.5
+    update = x2 * x4
+    return update, m
+"""
 
 
-def test_a_program_without_a_name_has_no_family() -> None:
-    text = "def train(w, g, lr):\n    x = cosh(g)\n    update = x * lr\n    return update\n"
-    assert study.family(from_text(text)) is None
+@pytest.mark.parametrize("name", NAMES)
+def test_of_the_zoo_lion_alone_steps_as_lion_does(name: str) -> None:
+    """The paper's programs decay weights, and some clip."""
+    assert (LIONS.likest(zoo(name)) is not None) == (name == "lion")
+
+
+def test_ornaments_do_not_hide_lion_and_a_signum_is_none() -> None:
+    likest = LIONS.likest(from_text(ORNATE))
+    assert likest is not None and likest[0] > 0.98
+    assert LIONS.likest(from_text(ORNATE.replace("m, g, 0.3", "m, g, 0.0"))) is None
 
 
 def digest(family: str | None) -> dict[str, Any]:
     comparison = {"mean": 0.03, "error": 0.004, "pairs": 16, "wins": 16, "t": 7.0, "p": 1e-6}
     return {
         "champion": {"id": 7, "identity": {"family": family, "exact": family is not None}},
-        "first_lion": {"generated": 1234} if family == "lion" else None,
+        "first_lion": {"generated": 1234, "trained": 500, "steps": 200_000}
+        if family == "lion"
+        else None,
+        "leaders": [{"slots": 1, "identity": {"family": family}}, {"slots": 2, "identity": {}}],
         "heldout": {"comparison": comparison, "rungs": {}},
         "generated": 10_000,
         "evaluated": 5_000,
@@ -66,8 +83,9 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
     text = study.table({**rows, "random-search-loss": digest("lion")})
     assert "Lion in 2 of 4 seeds (95 % interval 7% to 93%)." in text
     lines = text.splitlines()
-    assert "| seed-0 | #7 | lion | yes | +0.0300 ± 0.0040 | - | 1,234 programs |" in lines[2]
-    assert "| none | no |" in lines[3] and "| never |" in lines[3]
+    compared = "+0.0300 ± 0.0040, p = 1e-06"
+    assert f"| seed-0 | #7 | lion | yes | lion | {compared} | - | 1,234 | 500 |" in lines[2]
+    assert "| none | no | none |" in lines[3] and "| - | - | - |" in lines[3]
 
 
 def test_agreement_is_one_for_the_known_order_and_minus_one_for_its_reverse() -> None:
