@@ -16,7 +16,7 @@ demo: $(VENV)/.complete
 	$(BIN)/evolve run --budget 3m --out $(DEMO)
 
 test: $(VENV)/.complete
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.complete
 	$(BIN)/ruff format --check .

@@ -14,12 +14,16 @@ Cli = Callable[..., tuple[int, str, str]]
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Runs remember timings in the user's cache; tests leave that alone.
 
-    The many workers that the tests start compile each task once for all of them.
+    The many workers that the tests start compile each task once for all of them, and for all
+    processes of pytest-xdist, each of which has a folder beside the others'.
     """
     folder = tmp_path_factory.mktemp("cache")
+    compiled = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        compiled = compiled.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "jax"))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled / "jax"))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
         yield

@@ -101,6 +101,26 @@ def lion(first: str, second: str, *more: str) -> list[str]:
             ["x = m * 3.0", "x = g + x", "update = sign(x)", "m = m * 0.98", "m = m + g"],
             "lion",
         ),
+        # The average divided by a number, as the search found it.
+        (
+            ["m = interp(g, m, 0.9)", "x = m / 0.3", "x = x + g", "update = sign(x)"],
+            "lion",
+        ),
+        # Two minus signs.
+        (
+            [
+                "m = interp(g, m, 0.9)",
+                "x = m + g",
+                "x = negative(x)",
+                "x = sign(x)",
+                "update = -2.0 * x",
+            ],
+            "lion",
+        ),
+        (
+            ["m = interp(g, m, 0.9)", "x = m + g", "x = negative(x)", "update = sign(x)"],
+            None,
+        ),
     ],
 )  # fmt: skip
 def test_both_sides_of_each_border(statements: list[str], family: str | None) -> None:

@@ -233,7 +233,7 @@ def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> l
             drawn = [population[rng.randrange(len(population))] for _ in range(5)]
             parent = min(drawn, key=lambda p: levels[analyse(p).functional_hash][0])
             # At this length insertions are off.
-            children.append(mutate(parent, rng, max_statements=2).program)
+            children.append(mutate(parent, rng, max_statements=2, on_edges=0.5).program)
         levels_of = trials.choose(children)
         for child, level in zip(children, levels_of, strict=True):
             levels.setdefault(analyse(child).functional_hash, (level, child))

@@ -24,7 +24,7 @@ from primitives.text import from_text, to_text
 #: Finalists that go to the larger rung at most.
 CANDIDATES = 4
 #: Fresh seeds that choose among the candidates, and held-out pairs that compare.
-FRESH, PAIRS = 4, 8
+FRESH, PAIRS = 8, 8
 
 
 class Rung:

@@ -125,8 +125,9 @@ def _expression(
 
 def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) -> sympy.Expr:
     """One function of the table."""
-    if function.name == "divide":
-        return arguments[0] / (arguments[1] + EPS)
+    if function.name == "divide":  # by a number: there is nothing to neglect
+        eps = sympy.Rational(EPSILON) if arguments[1].is_number else EPS
+        return arguments[0] / (arguments[1] + eps)
     if function.reduces and not _is_elementwise(function, kinds):
         return closed(function.name, *arguments)
     if function.name == "power" and arguments[0].is_positive:

@@ -120,11 +120,19 @@ def _scalar_part(term: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
 
 def plain_signs(e: sympy.Expr) -> sympy.Expr:
     """Every sign taken of something simpler that has the same sign; no odd function of a sign."""
-    e = e.replace(lambda x: isinstance(x, sympy.sign), lambda x: sympy.sign(_same_sign(x.args[0])))
+    e = e.replace(lambda x: isinstance(x, sympy.sign), lambda x: _plain_sign(x.args[0]))
     return e.replace(
         lambda x: x.func.__name__ in _ODD and isinstance(x.args[0], sympy.sign),
         lambda x: x.func(1) * x.args[0],
     )
+
+
+def _plain_sign(x: sympy.Expr) -> sympy.Expr:
+    """The sign of something simpler; a negative average is minus the sign of the positive one."""
+    x = _same_sign(x)
+    if x.is_Add and all(term.as_coeff_Mul()[0].is_negative for term in x.args):
+        return -sympy.sign(_same_sign(-x))
+    return sympy.sign(x)
 
 
 def _same_sign(x: sympy.Expr) -> sympy.Expr:
