@@ -13,7 +13,7 @@ $(VENV)/.complete: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.complete
-	$(BIN)/evolve run --budget 3m --out $(DEMO)
+	$(BIN)/evolve run --budget 3m --seed 7 --out $(DEMO)
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal

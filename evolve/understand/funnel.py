@@ -25,6 +25,8 @@ from primitives.text import from_text, to_text
 CANDIDATES = 4
 #: Fresh seeds that choose among the candidates, and held-out pairs that compare.
 FRESH, PAIRS = 8, 8
+#: Factors of an update that are tried there, besides 1: larger models want smaller steps.
+SCALES = (0.125, 0.25, 0.35, 0.5, 0.71, 1.41, 2.0)
 
 
 class Rung:
@@ -59,7 +61,7 @@ class Rung:
         are better here.
         """
         starts = [from_text(start.program), self.run.program(self.run.baseline)]
-        found = self.trials.at_best_of([*starts, *programs], tuning.FACTORS)
+        found = self.trials.at_best_of([*starts, *programs], SCALES)
         baseline, _ = min(found[: len(starts)], key=lambda entry: entry[1])
         return baseline, [program for program, _ in found[len(starts) :]]
 
@@ -115,7 +117,7 @@ def affordable(run: Searched, rung: int, tuned: bool) -> int:
     """How many candidates the steps that are left suffice for, the start being tuned or not."""
     at_rung = run.steps * rung
     tuned_for = 0 if tuned else tuning.most(run.steps, rung)
-    scales = tuning.SEEDS * (1 + len(tuning.FACTORS))
+    scales = tuning.SEEDS * (1 + len(SCALES))
     baseline = 2 * scales + FRESH  # with two sets of constants
     fixed = tuned_for + (baseline + 2 * PAIRS) * at_rung + 2 * run.config.judge_seeds * run.steps
     return min(CANDIDATES, int((run.left() - fixed) // ((scales + FRESH) * at_rung)))
