@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from random import Random
 
 import numpy as np
@@ -14,6 +13,7 @@ from evolve.search import breeding as search_breeding
 from evolve.search.breeding import ALIKE, AS_PARENT, DRAWS, GENTLE, NO_DIFFERENCE, UNLIKE, Breeding
 from evolve.search.mutation import Mutant, mutate
 from evolve.search.stretches import Stretch, rescaled
+from evolve.search.tries import Tries
 from primitives.abstract import analyse
 from primitives.program import Program, ProgramError
 from primitives.text import from_text, statement_text
@@ -33,7 +33,7 @@ ORNATE = """def train(w, g, m, lr):
 
 
 def breeding(stretches: list[Stretch], known: dict[str, int] | None = None) -> Breeding:
-    return Breeding(config(structure_tries=1), stretches, known or {}, Counter())
+    return Breeding(config(structure_tries=1), stretches, known or {}, Tries(1))
 
 
 def angles(child: Program, parent: Program) -> list[float]:
@@ -100,7 +100,7 @@ def test_new_statements_begin_gently() -> None:
     parent, turned, gentle = zoo("signum"), [], []
     for seed in range(700):
         plain, mild = (
-            Breeding(config(gentle=on, on_edges=1.0), STRETCHES, {}, Counter()).other_structure(
+            Breeding(config(gentle=on, on_edges=1.0), STRETCHES, {}, Tries(1)).other_structure(
                 parent, Random(seed)
             )
             for on in (False, True)
@@ -126,9 +126,13 @@ def test_new_statements_begin_gently() -> None:
 def test_structures_that_were_tried_are_passed_over() -> None:
     parent = zoo("adamw")
     first = breeding(STRETCHES).other_structure(parent, Random(3))
-    tries = {first.analysis.structure: 1}
+    structure = first.analysis.structure
+    tries = Tries(1)
+    tries.note(structure, 7)
     other = Breeding(config(structure_tries=1), STRETCHES, {}, tries)
-    assert other.other_structure(parent, Random(3)).analysis.structure not in tries
+    assert other.other_structure(parent, Random(3)).analysis.structure != structure
+    tries.since = 7  # a new best
+    assert other.other_structure(parent, Random(3)).analysis.structure == structure
 
 
 def test_other_constants_change_the_steps() -> None:

@@ -275,7 +275,7 @@ def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: M
         ]
         better.sort(key=lambda row: (-(row.fitness or 0), row.number))
         fittest: dict[int, list[int]] = {}
-        for number in driver.evolution.front():
+        for number in driver.evolution.bests.front():
             record = log.record(number)
             assert record is not None and record.fitness is not None and record.fitness > 0
             fitter = [row for row in better if (row.fitness or 0) > record.fitness]

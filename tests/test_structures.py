@@ -31,8 +31,8 @@ def test_the_other_mutations_do_not_train_a_structure_again_and_again() -> None:
     tries: Counter[str] = Counter()
     bests, again, most = {}, 0, 0
     for before, record in states(fold):
-        if before.bests != bests:
-            bests = {**before.bests}
+        if before.bests.round != bests:
+            bests = {**before.bests.round}
             again += bool(tries)
             tries.clear()
         if record is None or record.round == 0 or record.mutation == AGAIN or record.source:

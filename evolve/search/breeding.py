@@ -14,6 +14,7 @@ from evolve.search.config import RANDOM, Config
 from evolve.search.mutation import Mutant, gentler, mutate, mutate_constants
 from evolve.search.random_programs import random_program
 from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
+from evolve.search.tries import Tries
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
 from primitives.program import Program, ProgramError
@@ -45,7 +46,7 @@ class Breeding:
         config: of the run.
         stretches: of its tasks; none: children are not looked at before they are trained.
         known: functional hashes of programs whose result is known, or will be.
-        tries: how many programs of each structure have been trained.
+        tries: of structures.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Breeding:
         config: Config,
         stretches: Sequence[Stretch],
         known: Mapping[str, int],
-        tries: Mapping[str, int],
+        tries: Tries,
     ) -> None:
         self._config = config
         self._stretches = stretches
@@ -77,7 +78,7 @@ class Breeding:
                 break
             if not passed and self._is_shorter_alike(mutant, parent):
                 return mutant._replace(alike=True, mutation=f"{mutant.mutation}{AS_PARENT}")
-            if self._tries.get(mutant.analysis.structure, 0) >= self._config.structure_tries:
+            if self._tries.lately(mutant.analysis.structure) >= self._config.structure_tries:
                 continue
             if not self._stretches:
                 break

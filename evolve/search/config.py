@@ -51,7 +51,7 @@ class Config:
             to 0 or 1.
         structure_tries: how many programs of one structure those mutations may train
             between two new bests.
-        patience: programs without a new best before a new round starts.
+        patience: programs without a new best of the round before a new round starts.
         restart: where rounds after the first start: `start` (the tuned start
             program), `best` (the best found), or `alternate`, best first.
         replicates: on how many seeds (initial weights and batches) a program is trained:
@@ -89,8 +89,8 @@ class Config:
     stretches: bool = True
     gentle: bool = True
     niche_tournament: int = 2
-    patience: int = 30_000
-    restart: str = "alternate"
+    patience: int = 4_000
+    restart: str = "start"
     replicates: tuple[int, ...] = (1, 2, 4, 8)
     hurdle_slack: tuple[float, float] = (0.02, 0.05)
     tuning_evaluations: int = 600

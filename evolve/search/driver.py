@@ -215,7 +215,7 @@ class Driver:
             (FINISHED,),
         )
         found: dict[int, list[int]] = {}
-        front = [n for n in self.evolution.front() if n != self.evolution.baseline]
+        front = [n for n in self.evolution.bests.front() if n != self.evolution.baseline]
         for number, slots in [
             *((n, self._complexity(n)[0]) for n in front),
             *(r[:2] for r in rows),

@@ -18,26 +18,23 @@ ahead; only on all of them it counts.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import sqrt
 from typing import Any
 
 from evolve.errors import BadInput
+from evolve.search.bests import Bests
 from evolve.search.breeding import Breeding
 from evolve.search.config import EQUAL_MEMORY, Config
-from evolve.search.fitness import (
-    Losses,
-    check_start,
-    final_losses,
-    learns,
-)
+from evolve.search.fitness import Losses, check_start, final_losses, learns
 from evolve.search.log import AGAIN, Record
 from evolve.search.mutation import TUNE, Mutant, child_rng, mutate_constants
 from evolve.search.population import Population
 from evolve.search.results import Result, Results
 from evolve.search.stretches import Stretch
+from evolve.search.tries import Tries
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
@@ -46,8 +43,6 @@ from proxy_tasks.status import FINISHED
 #: The number of the start program, and of the round that tunes it.
 START = 0
 TUNING = 0
-#: Programs that are worse than the best of their niche by more are not trained on more seeds.
-NEAR = 0.015
 #: Commits between two looks at the population's medians.
 _HURDLES_EVERY = 32
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.
@@ -73,20 +68,15 @@ class Evolution:
         self.evaluated = 0
         self.round = TUNING
         self.baseline = START
-        #: The best of each niche, of those that were trained on every seed.
-        self.bests: dict[int, int] = {}
-        #: For each niche the best of each length: no shorter one is as good.
-        self._fronts: list[list[int]] = [[] for _ in range(self.niches)]
+        self.bests = Bests(self.results, self.niches)
         self.population = Population(self.niches, 0, [])
         #: Programs that wait for more seeds, first come first served.
         self._again: deque[Record] = deque()
         self._cache: dict[str, int] = {}
         #: Programs trained in the search: all, those that differ in constants, of each structure.
         self._trained = self._tuned = 0
-        self._tries: Counter[str] = Counter()
-        #: Of each structure since the last best: from better parents it is tried again.
-        self._tries_lately: Counter[str] = Counter()
-        self._breeding = Breeding(config, stretches, self._cache, self._tries_lately)
+        self._tries = Tries(config.structure_tries)
+        self._breeding = Breeding(config, stretches, self._cache, self._tries)
         self._programs: dict[int, Program | str] = {}
         self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
@@ -103,14 +93,7 @@ class Evolution:
     @property
     def best(self) -> int | None:
         """The best program found; None if none is better than the baseline."""
-        found = [number for number in self.bests.values() if self.results.expected(number) > 0]
-        return max(found, key=self.results.expected, default=None)
-
-    def front(self) -> list[int]:
-        """The best of each length in each niche, of those better than the baseline, best first."""
-        rank = self.results.expected
-        found = [number for front in self._fronts for number in front if rank(number) > 0]
-        return sorted(found, key=rank, reverse=True)
+        return self.bests.best()
 
     # -- proposing ---------------------------------------------------------
 
@@ -172,12 +155,12 @@ class Evolution:
         return parent, self._breeding.other_structure(self.program(parent), rng)
 
     def _niche_rank(self, niche: int) -> float:
-        best = self.bests.get(niche)
+        best = self.bests.round.get(niche)
         return float("-inf") if best is None else self.results.expected(best)
 
     def _promise(self, number: int) -> float:
         """Fitness, and what tuning its constants may still bring: less the more were tried."""
-        tries = self._tries[self.results[number].structure] or 1
+        tries = self._tries.count(self.results[number].structure) or 1
         return self._worth(number) + self.config.optimism / sqrt(tries)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
@@ -245,14 +228,15 @@ class Evolution:
             self._begin_search()
         self.round = number
         self._improved = len(self.results)
-        self._populate(self._origins(number), self.config.population // self.niches or 1)
+        self._tries.since = self.proposed - 1
+        origins = self._origins(number)
+        self.bests.begin_round(origins)
+        self._populate(origins, self.config.population // self.niches or 1)
 
     def _begin_search(self) -> None:
         """The baseline is known: all that was tuned is scored anew, with it as the zero."""
         self.round = TUNING + 1
         self.results.measure_from(self.baseline)
-        self.bests = {self.niche(self.start_slots): self.baseline}
-        self._fronts[self.niche(self.start_slots)] = [self.baseline]
 
     def _populate(self, origins: dict[int, int], capacity: int) -> None:
         """Fill niches with copies of one program each."""
@@ -266,7 +250,7 @@ class Evolution:
         if restart == "alternate":
             restart = "best" if number % 2 == 0 else "start"
         start = {self.niche(self.start_slots): self.baseline}
-        return self.bests if restart == "best" else start
+        return {**start, **self.bests.ever} if restart == "best" else start
 
     # -- committing --------------------------------------------------------
 
@@ -315,8 +299,7 @@ class Evolution:
         if record.source is None:
             self.evaluated += 1
             self.in_flight += 1
-            self._tries[record.structure] += 1
-            self._tries_lately[record.structure] += 1
+            self._tries.note(record.structure, record.number)
             if self.round != TUNING:
                 self._trained += 1
                 self._tuned += record.mutation.startswith(TUNE)
@@ -378,41 +361,24 @@ class Evolution:
             return  # better on average, but nothing to measure progress by on some task
         if not complete:
             self._again.append(record)
-            return
-        if searching:
-            self._note_best(number, record)
-        else:
+        elif not searching:
             self.baseline = number
-            self._improved = len(self.results)
-            self._programs.setdefault(number, record.program)  # it may have left the population
+            self._has_improved(number, record)
+        elif not behind:
+            leads_niche, leads = self.bests.note(number)
+            if leads_niche:
+                self._tries.since = record.number
+                self._has_improved(number, record, leads)
 
     def _is_behind(self, number: int) -> bool:
-        """Whether a program no longer than this one is as good, or any other much better."""
-        rank, result = self.results.expected, self.results[number]
-        if self.round == TUNING:
-            return rank(number) <= rank(self.baseline)
-        best = self.bests.get(result.niche)
-        if best is not None and rank(number) < rank(best) - NEAR:
-            return True
-        shorter = [n for n in self._fronts[result.niche] if self.results[n].live <= result.live]
-        return any(rank(number) <= rank(other) for other in shorter)
+        if self.round != TUNING:
+            return self.bests.is_behind(number)
+        return self.results.expected(number) <= self.results.expected(self.baseline)
 
-    def _note_best(self, number: int, record: Record) -> None:
-        """A program of the search is the best of its length, and perhaps of its niche."""
-        rank, result = self.results.expected, self.results[number]
-        front = self._fronts[result.niche]
-        front[:] = [
-            other
-            for other in front
-            if self.results[other].live < result.live or rank(other) > rank(number)
-        ]
-        front.append(number)
-        best = self.bests.get(result.niche)
-        if best is None or rank(number) > rank(best):
-            self.bests[result.niche] = number
+    def _has_improved(self, number: int, record: Record, leads: bool = True) -> None:
+        if leads:
             self._improved = len(self.results)
-            self._programs.setdefault(number, record.program)
-            self._tries_lately.clear()
+        self._programs.setdefault(number, record.program)  # it may have left the population
 
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""
@@ -421,7 +387,8 @@ class Evolution:
             self._programs.pop(gone, None)
 
     def _is_kept(self, number: int) -> bool:
-        kept = (START, self.baseline, *self.bests.values())
+        bests = (*self.bests.round.values(), *self.bests.ever.values())
+        kept = (START, self.baseline, *bests)
         return number in self.population or number in kept
 
     def program(self, number: int) -> Program:
