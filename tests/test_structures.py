@@ -50,13 +50,15 @@ def test_tuning_goes_to_the_fit_and_to_what_was_tuned_little() -> None:
     fold = Fold(config(constants_share=0.5, optimism=0.03, complexity_cost=0.0005, patience=1000))
     fold.run(100)
     evolution = fold.evolution
-    tries = Counter(r.structure for r in fold.rows if r.source is None and r.mutation != AGAIN)
+    trained = [r for r in fold.rows if r.source is None and r.mutation != AGAIN and r.round > 0]
+    tries = Counter(r.structure for r in trained)
+    assert {r.round for r in trained} == {1}
     for member in set(evolution.population.members()):
         fitness = evolution.fitness(member)
         if fitness is None:
             continue
         structure = analyse(from_text(fold.rows[member].program)).structure
-        expected = fitness + 0.03 / sqrt(tries[structure]) - 0.0005 * fold.rows[member].live
+        expected = fitness + 0.03 / sqrt(tries[structure] or 1) - 0.0005 * fold.rows[member].live
         assert evolution._promise(member) == pytest.approx(expected)
 
 

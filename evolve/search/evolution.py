@@ -228,7 +228,7 @@ class Evolution:
             self._begin_search()
         self.round = number
         self._improved = len(self.results)
-        self._tries.since = self.proposed - 1
+        self._tries.begin_round(self.proposed)
         origins = self._origins(number)
         self.bests.begin_round(origins)
         self._populate(origins, self.config.population // self.niches or 1)

@@ -1,4 +1,4 @@
-"""How often programs of one structure were trained: in all, and since the last new best."""
+"""How often programs of one structure were trained: in this round, and since the last new best."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ class Tries:
         self._all: Counter[str] = Counter()
         self._last: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=most))
 
+    def begin_round(self, number: int) -> None:
+        """All that was tried before the row of this number is forgotten."""
+        self._all.clear()
+        self.since = number - 1
+
     def note(self, structure: str, number: int) -> None:
         """A program of this structure is being trained, in the row of this number."""
         self._all[structure] += 1
         self._last[structure].append(number)
 
     def count(self, structure: str) -> int:
-        """All of them."""
+        """Those of this round."""
         return self._all[structure]
 
     def lately(self, structure: str) -> int:
