@@ -83,7 +83,7 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
-    complexity_cost: float = 0.002
+    complexity_cost: float = 0.001
     structure_tries: int = 2
     on_edges: float = 0.75
     stretches: bool = True
