@@ -36,6 +36,11 @@ class Statement:
     function: str
     arguments: tuple[Argument, ...]
 
+    def with_argument(self, position: int, argument: Argument) -> Statement:
+        """The same with another argument at a position (from 0)."""
+        arguments = (*self.arguments[:position], argument, *self.arguments[position + 1 :])
+        return Statement(self.target, self.function, arguments)
+
 
 @dataclass(frozen=True, slots=True)
 class Program:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from evolve.search.results import Results
 
 #: Programs that are worse than the best of their niche by more are not trained on more seeds.
@@ -47,12 +45,9 @@ class Bests:
         best = self.round.get(result.niche)
         if best is not None and rank(number) < rank(best) - NEAR:
             return True
-        return any(rank(number) <= rank(other) for other in self._no_longer(number))
-
-    def _no_longer(self, number: int) -> Iterable[int]:
-        result = self._results[number]
         front = self._fronts[result.niche]
-        return [other for other in front if self._results[other].live <= result.live]
+        no_longer = [other for other in front if self._results[other].live <= result.live]
+        return any(rank(number) <= rank(other) for other in no_longer)
 
     def note(self, number: int) -> tuple[bool, bool]:
         """A program that is not behind; whether it is the best of its niche, and of the round."""

@@ -197,7 +197,7 @@ class Driver:
         evolution = self.evolution
         finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
         judged = self._judge_stage(judge.FINAL, list(finalists))
-        complexity = {n: self._complexity(n) for n in judged}
+        complexity = {n: self.log.complexity(n) for n in judged}
         champion = judge.champion(judged, evolution.baseline, self.untrained, complexity)
         pair = list(dict.fromkeys([evolution.baseline, champion]))
         self._judge_stage(judge.HELDOUT, pair)
@@ -215,20 +215,11 @@ class Driver:
             (FINISHED,),
         )
         found: dict[int, list[int]] = {}
-        front = [n for n in self.evolution.bests.front() if n != self.evolution.baseline]
-        for number, slots in [
-            *((n, self._complexity(n)[0]) for n in front),
-            *(r[:2] for r in rows),
-        ]:
+        front = [(n, self.log.complexity(n)[0]) for n in self.evolution.bests.front()]
+        for number, slots in [*front, *(row[:2] for row in rows)]:
             found.setdefault(slots, []).append(number)
         share = -(-self.config.finalists // max(len(found), 1))
         return [n for numbers in found.values() for n in [*dict.fromkeys(numbers)][:share]]
-
-    def _complexity(self, number: int) -> tuple[int, int]:
-        """The live slots and statements of a program."""
-        record = self.log.record(number)
-        assert record is not None
-        return record.slots, record.live
 
     def _judge_stage(self, stage: str, numbers: list[int]) -> dict[int, Losses]:
         """The losses of programs on the seeds of a stage."""

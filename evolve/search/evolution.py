@@ -150,7 +150,9 @@ class Evolution:
         if share and self._tuned <= share * self._trained:
             parent = population.draw(niche, rng, config.constants_tournament, self._promise)
             if self.program(parent).constants:
-                return parent, self._breeding.other_constants(self.program(parent), rng)
+                mutant = self._breeding.other_constants(self.program(parent), rng)
+                if mutant.analysis.functional_hash not in self._cache:  # else they are dead
+                    return parent, mutant
         parent = population.draw(niche, rng, config.tournament, self._preference)
         return parent, self._breeding.other_structure(self.program(parent), rng)
 

@@ -229,6 +229,13 @@ class RunLog:
         """One program."""
         return next(self.records("number = ?", (number,)), None)
 
+    def complexity(self, number: int) -> tuple[int, int]:
+        """The live slots and statements of a program; the smaller, the simpler."""
+        ((slots, live),) = self.select(
+            "SELECT slots, live FROM programs WHERE number = ?", (number,)
+        )
+        return slots, live
+
     def select(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of an SQL query."""
         return self._connection.execute(query, parameters).fetchall()

@@ -126,10 +126,9 @@ def _change_constants(
         else:
             value *= factor
         try:
-            given = (*old.arguments[:j], constant(value), *old.arguments[j + 1 :])
+            statements[i] = old.with_argument(j, constant(value))
         except ProgramError:
             return None
-        statements[i] = Statement(old.target, old.function, given)
         words.append(f"{i + 1}: {statement_text(statements[i])}")
     return parent.with_statements(statements), f"{TUNE} {'; '.join(words)}"
 
@@ -159,10 +158,8 @@ def gentler(mutant: Mutant) -> Iterator[Mutant]:
 
 def with_constant(program: Program, i: int, j: int, value: float) -> Program:
     """The program with another constant as argument `j` of statement `i` (from 0)."""
-    statements = list(program.statements)
-    old = statements[i]
-    arguments = (*old.arguments[:j], constant(value), *old.arguments[j + 1 :])
-    statements[i] = Statement(old.target, old.function, arguments)
+    statements = [*program.statements]
+    statements[i] = statements[i].with_argument(j, constant(value))
     return program.with_statements(statements)
 
 
@@ -233,9 +230,8 @@ def insert_on_edge(
     arguments = [*draw_arguments(function, kinds, rng, EDGE_CONSTANTS)[0]]
     arguments[rng.randrange(function.arity)] = reader.arguments[position]
     added = Statement(_fresh_name(parent), function.name, tuple(arguments))
-    given = (*reader.arguments[:position], added.target, *reader.arguments[position + 1 :])
     statements = [*parent.statements]
-    statements[place : place + 1] = [added, Statement(reader.target, reader.function, given)]
+    statements[place : place + 1] = [added, reader.with_argument(position, added.target)]
     words = f"insert {place + 1}: {statement_text(added)}, read by {reader.target}"
     return parent.with_statements(statements), words
 
@@ -277,9 +273,8 @@ def delete_on_edge(parent: Program, rng: random.Random) -> Edit | None:
     if not gone.arguments:
         return None
     passed_on = gone.arguments[rng.randrange(len(gone.arguments))]
-    given = (*reader.arguments[:position], passed_on, *reader.arguments[position + 1 :])
     statements = [*parent.statements]
-    statements[place] = Statement(reader.target, reader.function, given)
+    statements[place] = reader.with_argument(position, passed_on)
     is_returned = places[gone.target] == origin and gone.target in (UPDATE, *parent.slots)
     if not is_returned and sum(read[2] == origin for read in reads) == 1:
         del statements[origin]
@@ -314,8 +309,7 @@ def _replace_argument(
             new = constant(argument * 2.0 ** rng.gauss(0.0, 1.0))
         except ProgramError:
             return None
-    arguments = (*old.arguments[:position], new, *old.arguments[position + 1 :])
-    statement = Statement(old.target, old.function, arguments)
+    statement = old.with_argument(position, new)
     statements = (*parent.statements[:place], statement, *parent.statements[place + 1 :])
     return parent.with_statements(statements), f"change {place + 1}: {statement_text(statement)}"
 

@@ -60,7 +60,7 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
 def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, Any]:
     """For each number of slots the simplest of the best on fresh seeds, and its name."""
     fresh = run.fresh()
-    complexity = {number: run.complexity(number) for number in fresh}
+    complexity = {number: run.log.complexity(number) for number in fresh}
     found = []
     for slots in sorted({slots for slots, _ in complexity.values()}):
         scores = {n: value for n, value in fresh.items() if complexity[n][0] == slots}

@@ -176,7 +176,7 @@ def _small_heldout(run: Searched, champion: int) -> tuple[Losses, int]:
 
 def _row(run: Searched, number: int, fresh: float) -> dict[str, Any]:
     """What is known of a finalist."""
-    slots, statements = run.complexity(number)
+    slots, statements = run.log.complexity(number)
     return {"id": number, "slots": slots, "statements": statements, "fresh": fresh, "rung": None}
 
 

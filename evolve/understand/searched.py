@@ -58,11 +58,6 @@ class Searched:
         assert record is not None
         return from_text(record.program)
 
-    def complexity(self, number: int) -> tuple[int, int]:
-        """The live slots and statements of a program of the run."""
-        analysis = analyse(self.program(number))
-        return len(analysis.slots), analysis.statements
-
     def judged(self) -> dict[int, Losses]:
         """The losses of baseline and finalists on the fresh seeds."""
         return self.log.judgements(self.here, judge.FINAL)
