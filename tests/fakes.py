@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.log import Record
 from evolve.search.pool import Finished, Setup
+from evolve.search.stretches import Stretch
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
@@ -95,8 +96,10 @@ def request(evolution: Evolution, record: Record) -> dict[str, Any]:
 class Fold:
     """A search without driver and pool: proposals and commits in the canonical order."""
 
-    def __init__(self, config: Config, answer: Answer = answer) -> None:
-        self.evolution = Evolution(config, untrained(config))
+    def __init__(
+        self, config: Config, answer: Answer = answer, stretches: Sequence[Stretch] = ()
+    ) -> None:
+        self.evolution = Evolution(config, untrained(config), stretches)
         self.rows: list[Record] = []
         self.answer = answer
 
@@ -121,8 +124,8 @@ class Fold:
         return self.rows
 
     @staticmethod
-    def restored(config: Config, rows: list[Record]) -> Fold:
-        fold = Fold(config)
+    def restored(config: Config, rows: list[Record], stretches: Sequence[Stretch] = ()) -> Fold:
+        fold = Fold(config, stretches=stretches)
         fold.rows = list(rows)
         fold.evolution.restore(rows)
         return fold

@@ -9,10 +9,9 @@ import pytest
 from fakes import config
 from test_stretches import stretch
 
-from evolve.search import breeding as search_breeding
-from evolve.search.breeding import ALIKE, AS_PARENT, DRAWS, GENTLE, NO_DIFFERENCE, UNLIKE, Breeding
+from evolve.search.breeding import ALIKE, AS_PARENT, DRAWS, NO_DIFFERENCE, UNLIKE, Breeding
 from evolve.search.mutation import Mutant, mutate
-from evolve.search.stretches import Stretch, rescaled
+from evolve.search.stretches import Stretch, factor, rescaled
 from evolve.search.tries import Tries
 from primitives.abstract import analyse
 from primitives.program import Program, ProgramError
@@ -48,17 +47,18 @@ def test_children_step_otherwise_than_their_parent_but_not_quite(name: str) -> N
     parent = zoo(name)
     passed = 0
     for seed in range(25):
-        mutant = breeding(STRETCHES).other_structure(parent, Random(seed))
-        assert mutant.analysis == analyse(mutant.program)
-        passed += mutant.passed
-        if mutant.passed < DRAWS - 1 and not mutant.alike:
-            assert UNLIKE - 1e-6 < min(angles(mutant.program, parent)) < ALIKE + 1e-6
+        mutants = breeding(STRETCHES).other_structure(parent, Random(seed))
+        passed += mutants[0].passed
+        for mutant in mutants:
+            assert mutant.analysis == analyse(mutant.program)
+            if mutant.passed < DRAWS - 1 and not mutant.alike:
+                assert UNLIKE - 1e-6 < min(angles(mutant.program, parent)) < ALIKE + 1e-6
     assert passed > 0
 
 
 def test_without_stretches_children_are_taken_as_they_come() -> None:
     for seed in range(20):
-        taken = breeding([]).other_structure(zoo("adamw"), Random(seed))
+        (taken,) = breeding([]).other_structure(zoo("adamw"), Random(seed))
         drawn = mutate(zoo("adamw"), Random(seed), on_edges=config().on_edges)
         assert (taken.program, taken.passed) == (drawn.program, 0)
 
@@ -67,13 +67,11 @@ def test_what_is_known_is_taken_only_if_it_is_drawn_first() -> None:
     parent = zoo("adamw")
 
     def draw(known: dict[str, int], seed: int) -> Mutant:
-        return breeding(STRETCHES, known).other_structure(parent, Random(seed))
+        return breeding(STRETCHES, known).other_structure(parent, Random(seed))[0]
 
     seen = set()
     for seed in range(60):
         mutant = draw({}, seed)
-        if "steps times" in mutant.mutation:  # what is known is what was trained
-            continue
         again = draw({mutant.analysis.functional_hash: 7}, seed)
         seen.add(mutant.passed == 0)
         assert (again.program == mutant.program) == (mutant.passed == 0)
@@ -84,7 +82,7 @@ def test_a_shorter_child_that_steps_as_its_parent_does_is_not_trained() -> None:
     parent = from_text(ORNATE)
     shorter = 0
     for seed in range(300):
-        mutant = breeding(STRETCHES).other_structure(parent, Random(seed))
+        mutant = breeding(STRETCHES).other_structure(parent, Random(seed))[0]
         if not mutant.alike:
             assert not mutant.mutation.endswith(AS_PARENT)
             continue
@@ -95,44 +93,34 @@ def test_a_shorter_child_that_steps_as_its_parent_does_is_not_trained() -> None:
     assert shorter > 3
 
 
-def test_new_statements_begin_gently() -> None:
-    """With the constant that was drawn, or else one nearer to 0 or 1 that turns the steps less."""
-    parent, turned, gentle = zoo("signum"), [], []
-    for seed in range(700):
-        plain, mild = (
-            Breeding(config(gentle=on, on_edges=1.0), STRETCHES, {}, Tries(1)).other_structure(
-                parent, Random(seed)
-            )
-            for on in (False, True)
+def test_new_statements_come_with_several_constants() -> None:
+    """With the constant that was drawn, and with ones nearer to 0 and to 1, if they differ."""
+    parent, several = zoo("signum"), 0
+    for seed in range(300):
+        first, *others = Breeding(config(on_edges=1.0), STRETCHES, {}, Tries(1)).other_structure(
+            parent, Random(seed)
         )
-        assert plain.analysis.structure == mild.analysis.structure
-        if plain.program != mild.program and "steps times" not in plain.mutation + mild.mutation:
-            turned.append(min(angles(plain.program, parent)))
-            gentle.append(min(angles(mild.program, parent)))
-            (changed,) = [
-                i
-                for i, pair in enumerate(
-                    zip(plain.program.statements, mild.program.statements, strict=True)
-                )
-                if pair[0] != pair[1]
-            ]
-            assert mild.mutation.startswith(f"insert {changed + 1}: ")
-            assert statement_text(mild.program.statements[changed]) in mild.mutation
-    assert len(gentle) > 5
-    for before, after in zip(turned, gentle, strict=True):
-        assert before < np.cos(GENTLE) + 1e-6 and before < after < ALIKE + 1e-6
+        several += bool(others)
+        for mutant in others:
+            assert mutant.analysis == analyse(mutant.program)
+            assert mutant.analysis.structure == first.analysis.structure
+            pairs = zip(first.program.statements, mutant.program.statements, strict=True)
+            ((changed, _),) = [(i, p) for i, p in enumerate(pairs) if p[0] != p[1]]
+            assert mutant.mutation.startswith(f"insert {changed + 1}: ")
+            assert statement_text(mutant.program.statements[changed]) in mutant.mutation
+    assert several > 20
 
 
 def test_structures_that_were_tried_are_passed_over() -> None:
     parent = zoo("adamw")
-    first = breeding(STRETCHES).other_structure(parent, Random(3))
+    first = breeding(STRETCHES).other_structure(parent, Random(3))[0]
     structure = first.analysis.structure
     tries = Tries(1)
     tries.note(structure, 7)
     other = Breeding(config(structure_tries=1), STRETCHES, {}, tries)
-    assert other.other_structure(parent, Random(3)).analysis.structure != structure
+    assert other.other_structure(parent, Random(3))[0].analysis.structure != structure
     tries.since = 7  # a new best
-    assert other.other_structure(parent, Random(3)).analysis.structure == structure
+    assert other.other_structure(parent, Random(3))[0].analysis.structure == structure
 
 
 def test_other_constants_change_the_steps() -> None:
@@ -148,14 +136,27 @@ def test_other_constants_change_the_steps() -> None:
         assert max(moved) > NO_DIFFERENCE
 
 
-def test_a_child_whose_steps_no_constant_makes_large_enough_is_passed_over() -> None:
+def test_children_are_given_steps_as_large_as_their_parents() -> None:
+    parent, scaled = zoo("signum"), 0
+    for seed in range(60):
+        mutant = breeding(STRETCHES).other_structure(parent, Random(seed))[0]
+        sized = breeding(STRETCHES).at_its_size(mutant)
+        assert sized is not None and sized.analysis == analyse(sized.program)
+        if mutant.factor == 1:
+            assert sized == mutant
+            continue
+        scaled += 1
+        assert sized.mutation == f"{mutant.mutation}; steps times {mutant.factor:g}"
+        assert factor(sized.program, parent, STRETCHES) == 1
+    assert scaled > 5
+
+
+def test_steps_that_no_constant_makes_large_enough_are_refused() -> None:
     """As happened: an update of 1e-55 would have needed a factor beyond float32."""
+    mutant = breeding(STRETCHES).other_structure(zoo("adamw"), Random(1))[0]
     for by in (2.0**175, 2.0**-400):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search_breeding, "factor", lambda *given, by=by: by)
-            mutant = breeding(STRETCHES).other_structure(zoo("adamw"), Random(1))
-        assert mutant.analysis == analyse(mutant.program)
-        assert (mutant.passed == DRAWS - 1) == (by > 1)
+        sized = breeding(STRETCHES).at_its_size(mutant._replace(factor=by))
+        assert (sized is None) == (by > 1)
 
 
 def test_a_factor_beyond_float32_is_refused() -> None:

@@ -170,10 +170,10 @@ def test_a_child_that_steps_as_its_parent_does_takes_its_result(
 ) -> None:
     draw = Breeding.other_structure
 
-    def alike(breeding: Breeding, parent: Program, rng: Random) -> Mutant:
-        mutant = draw(breeding, parent, rng)
+    def alike(breeding: Breeding, parent: Program, rng: Random) -> list[Mutant]:
+        (mutant,) = draw(breeding, parent, rng)
         shorter = 5 < mutant.analysis.statements < analyse(parent).statements
-        return mutant._replace(alike=shorter, passed=0)
+        return [mutant._replace(alike=shorter, passed=0)]
 
     monkeypatch.setattr(Breeding, "other_structure", alike)
     fold = Fold(config(constants_share=0.3, patience=1000))

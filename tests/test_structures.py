@@ -59,7 +59,7 @@ def test_tuning_goes_to_the_fit_and_to_what_was_tuned_little() -> None:
             continue
         structure = analyse(from_text(fold.rows[member].program)).structure
         expected = fitness + 0.03 / sqrt(tries[structure] or 1) - 0.0005 * fold.rows[member].live
-        assert evolution._promise(member) == pytest.approx(expected)
+        assert evolution._selection._prospect(member) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("method", ["evolution", "random"])

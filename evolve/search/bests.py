@@ -6,6 +6,8 @@ from evolve.search.results import Results
 
 #: Programs that are worse than the best of their niche by more are not trained on more seeds.
 NEAR = 0.015
+#: And those that are expected to be better by less are not, either.
+BETTER = 0.003
 
 
 class Bests:
@@ -39,15 +41,18 @@ class Bests:
         for niche, front in enumerate(self._fronts):
             front[:] = [origins[niche]] if niche in origins else []
 
-    def is_behind(self, number: int) -> bool:
-        """Whether a program no longer than this one is as good, or any other much better."""
+    def is_behind(self, number: int, by: float = 0.0) -> bool:
+        """Whether a program no longer than this one is as good, or any other much better.
+
+        As good is what is at most `by` worse.
+        """
         rank, result = self._results.expected, self._results[number]
         best = self.round.get(result.niche)
         if best is not None and rank(number) < rank(best) - NEAR:
             return True
         front = self._fronts[result.niche]
         no_longer = [other for other in front if self._results[other].live <= result.live]
-        return any(rank(number) <= rank(other) for other in no_longer)
+        return any(rank(number) <= rank(other) + by for other in no_longer)
 
     def note(self, number: int) -> tuple[bool, bool]:
         """A program that is not behind; whether it is the best of its niche, and of the round."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from math import acos, pi
 
 from evolve.search.config import RANDOM, Config
 from evolve.search.mutation import Mutant, gentler, mutate, mutate_constants
@@ -24,15 +23,12 @@ from primitives.text import from_text
 DRAWS = 64
 #: Children whose updates make a larger angle with their parent's hardly ever learn (of 1,700
 #: below 0.4 on `text_transformer` 55 finished), and those that make a smaller one are the
-#: parent again (half of all the training steps went to those, above 0.99999).
-UNLIKE, ALIKE = 0.4, 1 - 1e-5
-#: Updates that differ by a smaller share of their size are the same: the cosine above is then
-#: `ALIKE` too.
+#: parent again, as far as the noise lets tell.
+UNLIKE, ALIKE = 0.4, 1 - 1e-3
+#: Updates that differ by a smaller share of their size are the same.
 SAME = 4e-3
 #: How the words of a mutation end whose child takes its parent's result.
 AS_PARENT = "; steps as before"
-#: The angle between the updates of parent and child below which a new statement is gentle.
-GENTLE, NO_ANGLE = 0.25, acos(ALIKE)
 #: The share of children with other constants that differ little.
 FINELY = 0.5
 #: Constants that change the updates by a smaller share of their size change nothing.
@@ -63,10 +59,13 @@ class Breeding:
         self._slots = from_text(config.start).slots
         self._functions = [f for f in FUNCTIONS if f.name not in config.without]
 
-    def other_structure(self, parent: Program, rng: random.Random) -> Mutant:
+    def other_structure(self, parent: Program, rng: random.Random) -> list[Mutant]:
         """A child by one of the paper's mutations that is worth training.
 
-        Or one whose result is known, if it is drawn first: that costs nothing, and it lets
+        If its new statement has a constant, then with several: at a random one a statement
+        is worth little, and one near 0 or 1 changes less.
+
+        Or a child whose result is known, if it is drawn first: that costs nothing, and it lets
         programs drift. (Taken whenever they are drawn, they were 15 of 16 children.)
         So is a shorter one that steps as its parent does: it takes its result.
         """
@@ -77,16 +76,30 @@ class Breeding:
                     continue
                 break
             if not passed and self._is_shorter_alike(mutant, parent):
-                return mutant._replace(alike=True, mutation=f"{mutant.mutation}{AS_PARENT}")
+                return [mutant._replace(alike=True, mutation=f"{mutant.mutation}{AS_PARENT}")]
             if self._tries.lately(mutant.analysis.structure) >= self._config.structure_tries:
                 continue
             if not self._stretches:
                 break
-            if self._config.method == RANDOM or self._differs(mutant.program, parent):
-                matched = self._at_size_of(parent, self._gently(mutant, parent))
-                if matched is not None:
-                    return matched
-        return mutant
+            variants = self._variants(mutant, parent)
+            if variants:
+                return variants
+        return [mutant]
+
+    def _variants(self, mutant: Mutant, parent: Program) -> list[Mutant]:
+        """The child, with other constants too: those that step otherwise, but not quite."""
+        if self._config.method == RANDOM:
+            variants = [mutant]
+        else:
+            variants = [
+                variant
+                for variant in (mutant, *gentler(mutant))
+                if UNLIKE < resemblance(variant.program, parent, self._stretches) < ALIKE
+            ]
+        return [
+            variant._replace(factor=factor(variant.program, parent, self._stretches))
+            for variant in variants
+        ]
 
     def _draw(self, parent: Program, rng: random.Random) -> Mutant:
         if self._config.method == RANDOM:
@@ -105,10 +118,6 @@ class Breeding:
             and difference(mutant.program, parent, self._stretches) < SAME
         )
 
-    def _differs(self, child: Program, parent: Program) -> bool:
-        """Whether the child steps otherwise than its parent, but not quite otherwise."""
-        return UNLIKE < resemblance(child, parent, self._stretches) < ALIKE
-
     def other_constants(self, parent: Program, rng: random.Random) -> Mutant:
         """A child with other constants that change its steps."""
         for passed in range(DRAWS):
@@ -119,38 +128,16 @@ class Breeding:
                 break
         return mutant
 
-    def _gently(self, mutant: Mutant, parent: Program) -> Mutant:
-        """The child, with the constant that was inserted such that it steps much as its parent.
-
-        A new statement is worth little at a random constant; so it begins gently, and what it
-        is worth is left to the tuning of constants.
-        """
-        if self._config.method == RANDOM or not self._config.gentle:
-            return mutant
-        best, angle = mutant, self._angle(mutant.program, parent)
-        for other in gentler(mutant) if angle > GENTLE else ():
-            distance = self._angle(other.program, parent)
-            if NO_ANGLE < distance < angle:
-                best, angle = other, distance
-            if angle < GENTLE:
-                break
-        return best
-
-    def _angle(self, child: Program, parent: Program) -> float:
-        cosine = resemblance(child, parent, self._stretches)
-        return acos(min(cosine, 1.0)) if cosine > -1 else pi
-
-    def _at_size_of(self, parent: Program, mutant: Mutant) -> Mutant | None:
-        """The child with steps about as large as its parent's; None if no constant does it."""
-        by = factor(mutant.program, parent, self._stretches)
-        if by == 1:
+    def at_its_size(self, mutant: Mutant) -> Mutant | None:
+        """The child with its steps multiplied by its factor; None if no constant does it."""
+        if mutant.factor == 1:
             return mutant
         try:
-            program = rescaled(mutant.program, by, self._stretches)
+            program = rescaled(mutant.program, mutant.factor, self._stretches)
         except ProgramError:  # its steps are so small that the factor is beyond float32
             return None
         return mutant._replace(
             program=program,
             analysis=analyse(program),
-            mutation=f"{mutant.mutation}; steps times {by:g}",
+            mutation=f"{mutant.mutation}; steps times {mutant.factor:g}",
         )

@@ -41,14 +41,13 @@ class Config:
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
         complexity_cost: of a live statement, in fitness, when parents are chosen.
+        candidates: children drawn, of which the most promising is trained.
         on_edges: share of the insertions that are made where their value is read; the
             others at a random place, for a random variable (the paper's). As many of the
             deletions undo such an insertion.
         stretches: whether children are run on a stretch of gradients first: those that step
             like their parent, or quite otherwise, are passed over, and the others are
             given steps as large as their parent's.
-        gentle: whether a new statement that turns the steps much is given a constant nearer
-            to 0 or 1.
         structure_tries: how many programs of one structure those mutations may train
             between two new bests.
         patience: programs without a new best of the round before a new round starts.
@@ -84,10 +83,10 @@ class Config:
     constants_tournament: int = 8
     optimism: float = 0.015
     complexity_cost: float = 0.001
+    candidates: int = 8
     structure_tries: int = 2
     on_edges: float = 0.75
     stretches: bool = True
-    gentle: bool = True
     niche_tournament: int = 2
     patience: int = 4_000
     restart: str = "start"
@@ -110,7 +109,7 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("tuning_tournament", "patience", "finalists", "judge_seeds"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("niche_tournament", "constants_tournament", "structure_tries"):
+        for name in ("niche_tournament", "constants_tournament", "structure_tries", "candidates"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 <= self.on_edges <= 1, "on_edges", self.on_edges, "a share from 0 to 1")
         for name in ("optimism", "complexity_cost"):

@@ -21,19 +21,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import sqrt
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search.bests import Bests
+from evolve.search.bests import BETTER, Bests
 from evolve.search.breeding import Breeding
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.fitness import Losses, check_start, final_losses, learns
 from evolve.search.log import AGAIN, Record
-from evolve.search.mutation import TUNE, Mutant, child_rng, mutate_constants
+from evolve.search.mutation import TUNE, Mutant, child_rng
 from evolve.search.population import Population
 from evolve.search.results import Result, Results
+from evolve.search.selection import Selection
 from evolve.search.stretches import Stretch
+from evolve.search.surrogate import Surrogate
 from evolve.search.tries import Tries
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -76,7 +77,17 @@ class Evolution:
         #: Programs trained in the search: all, those that differ in constants, of each structure.
         self._trained = self._tuned = 0
         self._tries = Tries(config.structure_tries)
-        self._breeding = Breeding(config, stretches, self._cache, self._tries)
+        self._surrogate = Surrogate(self.niches, self.niche, stretches)
+        self._selection = Selection(
+            config,
+            self.results,
+            self.bests,
+            self._tries,
+            self._cache,
+            Breeding(config, stretches, self._cache, self._tries),
+            self._surrogate,
+            self.program,
+        )
         self._programs: dict[int, Program | str] = {}
         self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
         self._improved = 0
@@ -141,29 +152,11 @@ class Evolution:
 
     def _child(self) -> tuple[int, Mutant]:
         rng = child_rng(self.config.seed, self.proposed)
-        config, population = self.config, self.population
-        niche = population.draw_niche(rng, config.niche_tournament, self._niche_rank)
         if self.round == TUNING:
-            parent = population.draw(niche, rng, config.tuning_tournament, self._preference)
-            return parent, mutate_constants(self.program(parent), rng)
-        share = config.constants_share
-        if share and self._tuned <= share * self._trained:
-            parent = population.draw(niche, rng, config.constants_tournament, self._promise)
-            if self.program(parent).constants:
-                mutant = self._breeding.other_constants(self.program(parent), rng)
-                if mutant.analysis.functional_hash not in self._cache:  # else they are dead
-                    return parent, mutant
-        parent = population.draw(niche, rng, config.tournament, self._preference)
-        return parent, self._breeding.other_structure(self.program(parent), rng)
-
-    def _niche_rank(self, niche: int) -> float:
-        best = self.bests.round.get(niche)
-        return float("-inf") if best is None else self.results.expected(best)
-
-    def _promise(self, number: int) -> float:
-        """Fitness, and what tuning its constants may still bring: less the more were tried."""
-        tries = self._tries.count(self.results[number].structure) or 1
-        return self._worth(number) + self.config.optimism / sqrt(tries)
+            return self._selection.tuned(self.population, rng)
+        share = self.config.constants_share
+        tuning = bool(share) and self._tuned <= share * self._trained
+        return self._selection.child(self.population, tuning, rng)
 
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
         source = parent if mutant.alike else self._cache.get(mutant.analysis.functional_hash)
@@ -184,6 +177,7 @@ class Evolution:
             structure=mutant.analysis.structure,
             replicates=self.config.replicates[0 if self.proposed else -1],
             source=source,
+            guess=mutant.guess if source is None else None,
             hurdles=self._limits[self.niche(slots)] if limited else None,
         )
 
@@ -194,15 +188,6 @@ class Evolution:
             assert record.parent is not None
             first = self.results[record.parent].seeds
         return list(range(first, record.replicates))
-
-    def _preference(self, number: int) -> tuple[float, int]:
-        """The fitter is preferred, and of equals the shorter, dead statements included."""
-        return self._worth(number), -len(self.program(number).statements)
-
-    def _worth(self, number: int) -> float:
-        """The expected fitness, less what its live statements cost."""
-        cost = self.config.complexity_cost * self.results[number].live
-        return self.results.expected(number) - cost
 
     def fitness(self, number: int) -> float | None:
         """The fitness of a committed program; in the search the baseline's is 0."""
@@ -233,6 +218,7 @@ class Evolution:
         self._tries.begin_round(self.proposed)
         origins = self._origins(number)
         self.bests.begin_round(origins)
+        self._surrogate.forget()
         self._populate(origins, self.config.population // self.niches or 1)
 
     def _begin_search(self) -> None:
@@ -323,8 +309,11 @@ class Evolution:
             self._enter(record.number, self.niche(record.slots))
         if record.source is None:
             self._compare_with_best(record, result)
+        if record.source is None and record.mutation != AGAIN and self.round != TUNING:
+            self._surrogate.note(record.number, result.niche, record.program)
         if len(self.results) % _HURDLES_EVERY == 0:
             self._set_hurdles()
+            self._surrogate.take_anew(self.results)
         return result
 
     def _result(self, record: Record) -> Result:
@@ -337,7 +326,16 @@ class Evolution:
         marks, outcome = record.losses or {}, str(record.outcome)
         if record.mutation != AGAIN:
             niche = self.niche(record.slots)
-            result = Result(None, outcome, marks, record.structure, record.live, niche)
+            result = Result(
+                record.number,
+                None,
+                outcome,
+                marks,
+                record.structure,
+                record.live,
+                niche,
+                record.guess,
+            )
         else:
             result = self.results[record.parent or START]
             result.marks = {
@@ -356,7 +354,7 @@ class Evolution:
         searching = self.round != TUNING
         if complete and searching:
             self.results.note_luck(result)
-        behind = self._is_behind(number)
+        behind = self._is_behind(number, 0.0 if complete else BETTER)
         if behind and (complete or not searching or self.results.luck.is_known(niche)):
             return
         if not searching and not learns(final_losses(result.marks), self.untrained):
@@ -372,9 +370,9 @@ class Evolution:
                 self._tries.since = record.number
                 self._has_improved(number, record, leads)
 
-    def _is_behind(self, number: int) -> bool:
+    def _is_behind(self, number: int, by: float) -> bool:
         if self.round != TUNING:
-            return self.bests.is_behind(number)
+            return self.bests.is_behind(number, by)
         return self.results.expected(number) <= self.results.expected(self.baseline)
 
     def _has_improved(self, number: int, record: Record, leads: bool = True) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 3
+FORMAT = 4
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
 AGAIN = "again"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
@@ -36,8 +36,8 @@ CREATE TABLE programs (
     rejected INTEGER NOT NULL, passed INTEGER NOT NULL,
     program TEXT NOT NULL, functional_hash TEXT NOT NULL, statements INTEGER NOT NULL,
     live INTEGER NOT NULL, slots INTEGER NOT NULL,
-    structure TEXT NOT NULL, replicates INTEGER NOT NULL, source INTEGER, hurdles TEXT,
-    outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
+    structure TEXT NOT NULL, replicates INTEGER NOT NULL, source INTEGER, guess TEXT,
+    hurdles TEXT, outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
 CREATE TABLE judgements (
     sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, number INTEGER NOT NULL,
     stage TEXT NOT NULL, losses TEXT NOT NULL, steps INTEGER NOT NULL);
@@ -70,6 +70,8 @@ class Record:
         replicates: how many seeds its fitness stands on once it has been trained.
         source: the number of the earlier program of equal behaviour whose result
             it takes; None if it is trained itself.
+        guess: the fitness that was expected of it before it was trained, and the standard
+            deviation of that; None if nothing was.
         hurdles: for each task the highest loss at each mark with which training goes on.
         outcome: how its evaluation ended; None until it is committed.
         fitness: None if it has none (not finite, diverged, crashed, ...); once it has
@@ -92,6 +94,7 @@ class Record:
     structure: str
     replicates: int
     source: int | None = None
+    guess: list[float] | None = None
     hurdles: dict[str, list[float]] | None = None
     outcome: str | None = None
     fitness: float | None = None
@@ -100,7 +103,7 @@ class Record:
 
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
-_JSON = ("hurdles", "losses")
+_JSON = ("guess", "hurdles", "losses")
 
 
 class RunLog:

@@ -30,6 +30,8 @@ class Mutant(NamedTuple):
         rejected: how many invalid children were drawn just before it.
         passed: how many valid children were drawn before it that are not worth training.
         alike: whether it steps as its parent does, and need not be trained for that.
+        factor: by which its steps are to be multiplied before it is trained.
+        guess: the fitness expected of it, and the standard deviation of that, if any is.
     """
 
     program: Program
@@ -38,6 +40,8 @@ class Mutant(NamedTuple):
     rejected: int
     passed: int = 0
     alike: bool = False
+    factor: float = 1.0
+    guess: list[float] | None = None
 
 
 Edit = tuple[Program, str]

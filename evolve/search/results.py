@@ -9,6 +9,8 @@ from evolve.search.fitness import Losses, Marks, final_losses, hurdles, score
 from evolve.search.luck import Luck
 from proxy_tasks.status import FINISHED, STOPPED
 
+#: The standard deviation of a fitness on one seed about that on many.
+NOISE = 0.012
 #: A niche has hurdles once so many of its members have finished.
 _ENOUGH = 8
 
@@ -18,20 +20,24 @@ class Result:
     """What is known of a committed program; one object for it and all of its hits.
 
     Attributes:
+        number: of the program that was trained.
         fitness: None if it has none.
         outcome: how its last training ended.
         marks: the losses on every seed so far.
         structure: of the program.
         live: how many live statements it has.
         niche: that it belongs to.
+        guess: the fitness expected of it before it was trained, and its standard deviation.
     """
 
+    number: int
     fitness: float | None
     outcome: str
     marks: Marks
     structure: str
     live: int
     niche: int
+    guess: list[float] | None = None
 
     @property
     def seeds(self) -> int:
@@ -89,12 +95,21 @@ class Results:
         scores = {count: self._fitness(result, count) for count in self._replicates}
         self.luck.note(result.niche, {n: value for n, value in scores.items() if value is not None})
 
-    def expected(self, number: int) -> float:
-        """The fitness that is expected on every seed; minus infinity if there is none."""
+    def measured(self, number: int) -> float:
+        """The fitness that its seeds let expect on every seed; minus infinity if there is none."""
         result = self._all[number]
         if result.fitness is None:
             return float("-inf")
         return result.fitness + self.luck.expected(result.niche, result.seeds)
+
+    def expected(self, number: int) -> float:
+        """The same, and the guess, each as much as it is sure: few seeds tell little."""
+        measured, guess = self.measured(number), self._all[number].guess
+        if guess is None or measured == float("-inf"):
+            return measured
+        mean, deviation = guess
+        known = NOISE**2 / self._all[number].seeds
+        return mean + (measured - mean) * deviation**2 / (deviation**2 + known)
 
     def hurdles(
         self, members: Sequence[int], capacity: int, slack: tuple[float, float]

@@ -12,8 +12,9 @@ the others hardly ever learn.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,15 @@ from primitives.program import (
     RATE,
     UPDATE,
     WEIGHTS,
+    Argument,
     Program,
     ProgramError,
     Statement,
     constant,
 )
+
+_Reader = Callable[[dict[str, Any]], Any]
+_Line = tuple[str, Callable[..., Any], "_Ops", list[_Reader]]
 
 #: The steps that are compared: the last half of the stretch, when slots have filled.
 _LAST = 0.5
@@ -55,31 +60,39 @@ class Stretch:
     def updates(self, program: Program) -> np.ndarray:
         """The updates of the last steps, end to end."""
         slots = {slot: np.zeros_like(self._weights[0]) for slot in program.slots}
+        lines = self._lines(program)
         rows = []
         with np.errstate(all="ignore"):
             for w, g, rate in zip(self._weights, self._gradients, self._rates, strict=True):
-                values = self._step(program, {WEIGHTS: w, GRADIENT: g, RATE: rate, **slots})
+                values = {WEIGHTS: w, GRADIENT: g, RATE: rate, **slots}
+                for target, compute, ops, read in lines:
+                    values[target] = compute(ops, *[get(values) for get in read])
                 slots = {slot: values[slot] for slot in program.slots}
                 rows.append(values[UPDATE])
         return np.concatenate(rows[int(_LAST * len(rows)) :]).astype(np.float64)
 
-    def _step(self, program: Program, values: dict[str, Any]) -> dict[str, Any]:
-        kinds = program.inputs()
+    def _lines(self, program: Program) -> list[_Line]:
+        """For each statement its target, what computes it, and what reads its arguments."""
+        kinds, lines = program.inputs(), []
         for statement in program.statements:
-            given: list[Any] = [
-                values[a] if isinstance(a, str) else np.float32(a) for a in statement.arguments
-            ]
             read = [kinds[a] if isinstance(a, str) else SCALAR for a in statement.arguments]
             function = BY_NAME[statement.function]
             kind = PER_ARRAY if PER_ARRAY in read and TREE not in read else TREE
-            if TREE in read:
-                given = [
-                    x[self._array] if k == PER_ARRAY else x
-                    for x, k in zip(given, read, strict=True)
-                ]
-            values[statement.target] = function.compute(_Ops(self, kind), *given)
+            readers = [
+                self._reader(argument, spread=TREE in read and its == PER_ARRAY)
+                for argument, its in zip(statement.arguments, read, strict=True)
+            ]
+            lines.append((statement.target, function.compute, _Ops(self, kind), readers))
             kinds[statement.target] = function.signatures[tuple(read)]
-        return values
+        return lines
+
+    def _reader(self, argument: Argument, spread: bool) -> _Reader:
+        if not isinstance(argument, str):
+            value = np.float32(argument)
+            return lambda values: value
+        if spread:
+            return lambda values: values[argument][self._array]
+        return itemgetter(argument)
 
     def array_sum(self, x: Any) -> Any:
         """An estimate of the sums over whole arrays of a row of elements."""
@@ -99,18 +112,21 @@ class _Ops:
         return np.sum(self.array_sum(x), dtype=np.float32)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
+        function = getattr(np, name)
+        setattr(self, name, function)  # found at once the next time
+        return function
 
 
-@lru_cache(maxsize=512)
-def _updates(stretch: Stretch, program: Program) -> np.ndarray:
+@lru_cache(maxsize=4096)
+def updates(stretch: Stretch, program: Program) -> np.ndarray:
+    """A program's, without its dead statements."""
     return stretch.updates(live_program(program))
 
 
 def size(program: Program, stretch: Stretch) -> float:
     """The root mean square of the updates; NaN or infinite if one is."""
     with np.errstate(all="ignore"):
-        return math.sqrt(np.mean(_updates(stretch, program) ** 2))
+        return math.sqrt(np.mean(updates(stretch, program) ** 2))
 
 
 def resemblance(one: Program, other: Program, stretches: Sequence[Stretch]) -> float:
@@ -118,7 +134,7 @@ def resemblance(one: Program, other: Program, stretches: Sequence[Stretch]) -> f
 
     NaN if there is none: updates that are zero or not finite.
     """
-    return min((_cosine(_updates(s, one), _updates(s, other)) for s in stretches), default=math.nan)
+    return min((_cosine(updates(s, one), updates(s, other)) for s in stretches), default=math.nan)
 
 
 def _cosine(u: np.ndarray, v: np.ndarray) -> float:
@@ -128,7 +144,7 @@ def _cosine(u: np.ndarray, v: np.ndarray) -> float:
 
 def difference(child: Program, parent: Program, stretches: Sequence[Stretch]) -> float:
     """By how much the updates differ, relative to the parent's, where it is the most."""
-    pairs = [(_updates(s, child), _updates(s, parent)) for s in stretches]
+    pairs = [(updates(s, child), updates(s, parent)) for s in stretches]
     with np.errstate(all="ignore"):
         found = [float(np.linalg.norm(u - v) / np.linalg.norm(v)) for u, v in pairs]
     return max(found, default=math.nan)
