@@ -33,6 +33,7 @@ SMALL = Config(
     objective="loss",
     replicates=(2,),
     constants_share=0.0,
+    elite_share=0.0,
     closing_share=0.0,
     on_edges=0.0,
     complexity_cost=0.0,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from evolve.search.breeding import Breeding
 from evolve.search.config import OBJECTIVES
 from evolve.search.evolution import Evolution
+from evolve.search.log import Record
 from evolve.search.mutation import Mutant, child_rng
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -220,22 +221,31 @@ def test_hurdles_are_a_function_of_the_rows_committed_before(
             members = [record.parent] * before.config.population
         else:
             members = before.population.members()
-        losses = [
-            fold.rows[m].losses or fold.rows[fold.rows[m].source or 0].losses for m in members
-        ]
-        finished = [
-            marks["a"][0]
-            for m, marks in zip(members, losses, strict=True)
-            if fold.rows[m].outcome == FINISHED and marks
-        ]
+        rows = [fold.rows[m] for m in members]
+        trained = [r if r.source is None else fold.rows[r.source] for r in rows]
+        finished = [r for r in trained if r.outcome == FINISHED]
         assert baseline.losses is not None
-        zero = baseline.losses["a"][0]
-        gain = UNTRAINED - zero[1]
+        zero = baseline.losses["a"]
+        gains = [UNTRAINED - marks[-1] for marks in zero]
+
+        def seed(row: Record) -> int:
+            return row.number % 2 if row.round else 0
+
         if len(finished) < min(8, len(members)):
             assert record.hurdles is None
             continue
+        mine = seed(record)
         expected = [
-            median(marks[k] for marks in finished) + slack * gain
+            zero[mine][k]
+            + gains[mine]
+            * (
+                slack
+                + median(
+                    (r.losses["a"][0][k] - zero[seed(r)][k]) / gains[seed(r)]
+                    for r in finished
+                    if r.losses
+                )
+            )
             for k, slack in enumerate(before.config.hurdle_slack)
         ]
         assert record.hurdles == {"a": pytest.approx(expected)}

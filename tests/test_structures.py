@@ -54,8 +54,8 @@ def test_tuning_goes_to_the_fit_and_to_what_was_tuned_little() -> None:
     tries = Counter(r.structure for r in trained)
     assert {r.round for r in trained} == {1}
     for member in set(evolution.population.members()):
-        fitness = evolution.fitness(member)
-        if fitness is None:
+        fitness = evolution.results.expected(member)
+        if fitness == float("-inf"):
             continue
         structure = analyse(from_text(fold.rows[member].program)).structure
         expected = fitness + 0.03 / sqrt(tries[structure] or 1) - 0.0005 * fold.rows[member].live

@@ -48,7 +48,7 @@ def results(losses: list[list[float]]) -> Results:
     found = Results((1, 2, 4), {"a": [2.0] * 4})
     for number, seeds in enumerate(losses):
         marks = {"a": [[2.0, loss] for loss in seeds]}
-        found.append(Result(number, None, FINISHED, marks, "", 1, 0))
+        found.append(Result(number, None, FINISHED, marks, 0, "", 1, 0))
     found.measure_from(0)
     return found
 

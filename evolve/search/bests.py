@@ -73,6 +73,16 @@ class Bests:
         self.round[result.niche] = number
         return True, leads
 
+    def elite(self, niche: int) -> list[int]:
+        """The best of each length of a niche in this round, of those near the best."""
+        rank, best = self._results.expected, self.round.get(niche)
+        front = self._fronts[niche]
+        return [] if best is None else [n for n in front if rank(n) >= rank(best) - NEAR]
+
+    def __contains__(self, number: int) -> bool:
+        fronts = any(number in front for front in self._fronts)
+        return fronts or number in self.round.values() or number in self.ever.values()
+
     def best(self) -> int | None:
         """The best of all rounds; None if none is better than the baseline."""
         found = [number for number in self.ever.values() if self._results.expected(number) > 0]

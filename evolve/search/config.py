@@ -42,6 +42,8 @@ class Config:
             been trained, in fitness; less by the square root of their number.
         complexity_cost: of a live statement, in fitness, when parents are chosen.
         candidates: children drawn, of which the most promising is trained.
+        elite_share: share of the parents that are elite, the best of their length in this
+            round; the others are drawn from the population by tournament.
         on_edges: share of the insertions that are made where their value is read; the
             others at a random place, for a random variable (the paper's). As many of the
             deletions undo such an insertion.
@@ -82,8 +84,9 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
-    complexity_cost: float = 0.001
+    complexity_cost: float = 0.002
     candidates: int = 8
+    elite_share: float = 0.5
     structure_tries: int = 2
     on_edges: float = 0.75
     stretches: bool = True
@@ -111,7 +114,9 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("niche_tournament", "constants_tournament", "structure_tries", "candidates"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _require(0 <= self.on_edges <= 1, "on_edges", self.on_edges, "a share from 0 to 1")
+        for name in ("on_edges", "constants_share", "elite_share"):
+            fits = 0 <= getattr(self, name) <= 1
+            _require(fits, name, getattr(self, name), "a share from 0 to 1")
         for name in ("optimism", "complexity_cost"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("seed", "tuning_evaluations", "max_statements"):
@@ -127,8 +132,6 @@ class Config:
             self.replicates,
             "growing numbers, 1 or more",
         )
-        share_fits = 0 <= self.constants_share <= 1
-        _require(share_fits, "constants_share", self.constants_share, "a share from 0 to 1")
         closing_fits = 0 <= self.closing_share < 1
         _require(closing_fits, "closing_share", self.closing_share, "a share from 0 to below 1")
         objectives = "one of " + ", ".join(OBJECTIVES)

@@ -10,10 +10,11 @@ Round 0 tunes the constants of the start program by constants-only mutation;
 its best program is the *baseline*. Every later round is a search that begins
 with a population of copies of the baseline, or of the best programs found.
 
-A score on few seeds is partly luck, and the best of many is mostly so. So a
-program that would be the best of its niche, or near it and better than all that
-are not longer, is first trained *again*, on more seeds, and so on while it stays
-ahead; only on all of them it counts.
+A score on few seeds is partly luck, and the best of many is mostly so. So each
+program of the search begins with a seed of its own, what others of its kind score
+is weighed in (`surrogate`), and one that would be the best of its niche, or near
+it and better than all that are not longer, is trained *again*, on more seeds, and
+so on while it stays ahead; only on all of them it counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from evolve.errors import BadInput
 from evolve.search.bests import BETTER, Bests
 from evolve.search.breeding import Breeding
 from evolve.search.config import EQUAL_MEMORY, Config
-from evolve.search.fitness import Losses, check_start, final_losses, learns
+from evolve.search.fitness import Hurdles, Losses, check_start, final_losses, learns
 from evolve.search.log import AGAIN, Record
 from evolve.search.mutation import TUNE, Mutant, child_rng
 from evolve.search.population import Population
@@ -89,7 +90,7 @@ class Evolution:
             self.program,
         )
         self._programs: dict[int, Program | str] = {}
-        self._limits: list[dict[str, list[float]] | None] = [None] * self.niches
+        self._hurdles: list[Hurdles | None] = [None] * self.niches
         self._improved = 0
 
     @property
@@ -129,20 +130,7 @@ class Evolution:
         """A row that trains the program of an earlier one on more seeds."""
         number = earlier.parent if earlier.mutation == AGAIN else earlier.number
         more = next(count for count in self.config.replicates if count > earlier.replicates)
-        return replace(
-            earlier,
-            number=self.proposed,
-            parent=number,
-            mutation=AGAIN,
-            rejected=0,
-            passed=0,
-            replicates=more,
-            hurdles=None,
-            outcome=None,
-            fitness=None,
-            losses=None,
-            steps=None,
-        )
+        return earlier.again(self.proposed, number, more)
 
     def _first(self) -> Mutant:
         analysis = analyse(self.start)
@@ -161,8 +149,8 @@ class Evolution:
     def _record(self, parent: int | None, mutant: Mutant) -> Record:
         source = parent if mutant.alike else self._cache.get(mutant.analysis.functional_hash)
         slots = len(mutant.analysis.slots)
-        limited = source is None and self.proposed > START
-        return Record(
+        hurdles = self._hurdles[self.niche(slots)]
+        record = Record(
             number=self.proposed,
             round=self.round,
             parent=parent,
@@ -178,16 +166,22 @@ class Evolution:
             replicates=self.config.replicates[0 if self.proposed else -1],
             source=source,
             guess=mutant.guess if source is None else None,
-            hurdles=self._limits[self.niche(slots)] if limited else None,
         )
+        if source is not None or hurdles is None or self.proposed == START:
+            return record
+        return replace(record, hurdles=self.results.limits(hurdles, self._first_seed(record)))
 
     def seeds(self, record: Record) -> list[int]:
         """The seeds that a program is to be trained on."""
-        first = 0
-        if record.mutation == AGAIN:
-            assert record.parent is not None
-            first = self.results[record.parent].seeds
-        return list(range(first, record.replicates))
+        if record.mutation != AGAIN:
+            return self.results.seeds(self._first_seed(record), record.replicates)
+        assert record.parent is not None
+        result = self.results[record.parent]
+        return self.results.seeds(result.first, record.replicates)[result.seeds :]
+
+    def _first_seed(self, record: Record) -> int:
+        """The first seed of a program: its own, lest the search climbs the landscape of one."""
+        return 0 if record.round == TUNING else record.number % self.config.replicates[-1]
 
     def fitness(self, number: int) -> float | None:
         """The fitness of a committed program; in the search the baseline's is 0."""
@@ -196,7 +190,7 @@ class Evolution:
     def _set_hurdles(self) -> None:
         """Take the niches' medians anew: not at every commit, which would cost most."""
         slack, capacity = self.config.hurdle_slack, self.population.capacity
-        self._limits = [
+        self._hurdles = [
             self.results.hurdles(members, capacity, slack) for members in self.population.niches
         ]
 
@@ -324,24 +318,21 @@ class Evolution:
                 return known
             return replace(known, structure=record.structure, live=record.live)
         marks, outcome = record.losses or {}, str(record.outcome)
-        if record.mutation != AGAIN:
-            niche = self.niche(record.slots)
-            result = Result(
-                record.number,
-                None,
-                outcome,
-                marks,
-                record.structure,
-                record.live,
-                niche,
-                record.guess,
-            )
-        else:
+        if record.mutation == AGAIN:
             result = self.results[record.parent or START]
-            result.marks = {
-                task: [*seeds, *marks.get(task, [])] for task, seeds in result.marks.items()
-            }
-            result.outcome = outcome
+            self.results.train_again(result, marks, outcome)
+            return result
+        result = Result(
+            record.number,
+            None,
+            outcome,
+            marks,
+            self._first_seed(record),
+            record.structure,
+            record.live,
+            self.niche(record.slots),
+            record.guess,
+        )
         self.results.score(result)
         return result
 
@@ -365,6 +356,7 @@ class Evolution:
             self.baseline = number
             self._has_improved(number, record)
         elif not behind:
+            self._programs.setdefault(number, record.program)  # it may have left the population
             leads_niche, leads = self.bests.note(number)
             if leads_niche:
                 self._tries.since = record.number
@@ -387,9 +379,8 @@ class Evolution:
             self._programs.pop(gone, None)
 
     def _is_kept(self, number: int) -> bool:
-        bests = (*self.bests.round.values(), *self.bests.ever.values())
-        kept = (START, self.baseline, *bests)
-        return number in self.population or number in kept
+        kept = number in (START, self.baseline)
+        return kept or number in self.population or number in self.bests
 
     def program(self, number: int) -> Program:
         """A program that is still at hand: a member, the baseline or the best."""

@@ -24,6 +24,8 @@ from proxy_tasks.status import FINISHED
 Losses = dict[str, list[float]]
 #: For each task, for each seed, the loss at each mark that was reached.
 Marks = dict[str, list[list[float]]]
+#: For each task, a share of the baseline's gain for each mark.
+Hurdles = dict[str, list[float]]
 
 
 def final_losses(marks: Marks) -> Losses:
@@ -83,17 +85,39 @@ def check_start(answer: dict[str, Any], untrained: Losses) -> None:
     )
 
 
-def hurdles(
-    finished: list[Marks], baseline: Marks, untrained: Losses, slack: tuple[float, float]
-) -> dict[str, list[float]]:
-    """For each task, the highest loss at each mark with which a program's training goes on.
+def rotated(losses: Losses, first: int) -> Losses:
+    """The losses of a program that was trained on every seed, from seed `first` on."""
+    return {task: [*values[first:], *values[:first]] for task, values in losses.items()}
 
-    The median over the programs in `finished` (first seed), plus a share of what
-    the baseline gains by training.
+
+def hurdles(
+    finished: list[tuple[Marks, int]],
+    baseline: Marks,
+    untrained: Losses,
+    slack: tuple[float, float],
+) -> Hurdles:
+    """By how much, for each task, losses at each mark may lie above the baseline's there.
+
+    The median over the programs in `finished`, each with its first seed, plus a slack;
+    as a share of what the baseline gains by training on that seed.
     """
-    limits = {}
+    shares: Hurdles = {}
     for task, seeds in baseline.items():
-        gain = untrained[task][0] - seeds[0][-1]
-        middle = [median(marks[task][0][k] for marks in finished) for k in range(len(slack))]
-        limits[task] = [m + s * gain for m, s in zip(middle, slack, strict=True)]
-    return limits
+        gains = [start - marks[-1] for start, marks in zip(untrained[task], seeds, strict=False)]
+        shares[task] = [
+            extra + median((marks[task][0][k] - seeds[i][k]) / gains[i] for marks, i in finished)
+            for k, extra in enumerate(slack)
+        ]
+    return shares
+
+
+def limits(
+    hurdles: Hurdles, baseline: Marks, untrained: Losses, seed: int
+) -> dict[str, list[float]]:
+    """For each task, the highest loss at each mark with which training on a seed goes on."""
+    found = {}
+    for task, shares in hurdles.items():
+        marks = baseline[task][seed]
+        gain = untrained[task][seed] - marks[-1]
+        found[task] = [mark + share * gain for mark, share in zip(marks, shares, strict=True)]
+    return found

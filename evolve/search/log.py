@@ -101,6 +101,24 @@ class Record:
     losses: dict[str, list[list[float]]] | None = None
     steps: int | None = None
 
+    def again(self, number: int, parent: int | None, replicates: int) -> Record:
+        """The row, as yet without an outcome, that trains the program on more seeds."""
+        return Record(
+            number=number,
+            round=self.round,
+            parent=parent,
+            mutation=AGAIN,
+            rejected=0,
+            passed=0,
+            program=self.program,
+            functional_hash=self.functional_hash,
+            statements=self.statements,
+            live=self.live,
+            slots=self.slots,
+            structure=self.structure,
+            replicates=replicates,
+        )
+
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
 _JSON = ("guess", "hurdles", "losses")

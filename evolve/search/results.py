@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from evolve.search.fitness import Losses, Marks, final_losses, hurdles, score
+from evolve.search.fitness import (
+    Hurdles,
+    Losses,
+    Marks,
+    final_losses,
+    hurdles,
+    limits,
+    rotated,
+    score,
+)
 from evolve.search.luck import Luck
 from proxy_tasks.status import FINISHED, STOPPED
 
 #: The standard deviation of a fitness on one seed about that on many.
-NOISE = 0.012
+NOISE = 0.015
 #: A niche has hurdles once so many of its members have finished.
 _ENOUGH = 8
 
@@ -24,6 +33,7 @@ class Result:
         fitness: None if it has none.
         outcome: how its last training ended.
         marks: the losses on every seed so far.
+        first: the first of those seeds; the others follow it.
         structure: of the program.
         live: how many live statements it has.
         niche: that it belongs to.
@@ -34,6 +44,7 @@ class Result:
     fitness: float | None
     outcome: str
     marks: Marks
+    first: int
     structure: str
     live: int
     niche: int
@@ -59,7 +70,7 @@ class Results:
         self._all: list[Result] = []
         #: The program whose fitness is 0.
         self._zero = 0
-        self.luck = Luck(replicates[-1])
+        self.luck = Luck()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -74,7 +85,7 @@ class Results:
     def score(self, result: Result) -> None:
         """Give a result its fitness; one that failed has none."""
         if result.outcome in (FINISHED, STOPPED):
-            result.fitness = self._fitness(result, self._replicates[-1])
+            result.fitness = self._fitness(result)
         else:
             result.fitness = None
 
@@ -84,23 +95,44 @@ class Results:
         for result in {id(result): result for result in self._all}.values():
             self.score(result)
 
-    def _fitness(self, result: Result, seeds: int) -> float | None:
-        """The fitness on the first so many seeds."""
+    def train_again(self, result: Result, marks: Marks, outcome: str) -> None:
+        """A program was trained on more seeds."""
+        result.marks = {
+            task: [*seeds, *marks.get(task, [])] for task, seeds in result.marks.items()
+        }
+        result.outcome = outcome
+        self.score(result)
+
+    def seeds(self, first: int, count: int) -> list[int]:
+        """The first so many seeds of a program that begins with seed `first`."""
+        every = self._replicates[-1]
+        return [(first + i) % every for i in range(count)]
+
+    def _fitness(self, result: Result) -> float | None:
         zero = self._all[self._zero] if self._all else result
-        losses = {task: values[:seeds] for task, values in final_losses(result.marks).items()}
-        return score(losses, final_losses(zero.marks), self._untrained)
+        return score(
+            final_losses(result.marks),
+            rotated(final_losses(zero.marks), result.first),
+            rotated(self._untrained, result.first),
+        )
 
     def note_luck(self, result: Result) -> None:
         """A program of the search was trained on every seed."""
-        scores = {count: self._fitness(result, count) for count in self._replicates}
-        self.luck.note(result.niche, {n: value for n, value in scores.items() if value is not None})
+        scores = [0.0] * result.seeds
+        for i, seed in enumerate(self.seeds(result.first, result.seeds)):
+            one = {task: [marks[i]] for task, marks in result.marks.items()}
+            found = self._fitness(replace(result, marks=one, first=seed))
+            assert found is not None
+            scores[seed] = found
+        self.luck.note(result.niche, scores)
 
     def measured(self, number: int) -> float:
         """The fitness that its seeds let expect on every seed; minus infinity if there is none."""
         result = self._all[number]
         if result.fitness is None:
             return float("-inf")
-        return result.fitness + self.luck.expected(result.niche, result.seeds)
+        seeds = self.seeds(result.first, result.seeds)
+        return result.fitness + self.luck.expected(result.niche, seeds)
 
     def expected(self, number: int) -> float:
         """The same, and the guess, each as much as it is sure: few seeds tell little."""
@@ -113,10 +145,14 @@ class Results:
 
     def hurdles(
         self, members: Sequence[int], capacity: int, slack: tuple[float, float]
-    ) -> dict[str, list[float]] | None:
+    ) -> Hurdles | None:
         """Those of a niche with these members; None while too few have finished."""
         results = [self._all[member] for member in members]
-        finished = [result.marks for result in results if result.outcome == FINISHED]
+        finished = [(r.marks, r.first) for r in results if r.outcome == FINISHED]
         if len(finished) < min(_ENOUGH, capacity):
             return None
         return hurdles(finished, self._all[self._zero].marks, self._untrained, slack)
+
+    def limits(self, hurdles: Hurdles, seed: int) -> dict[str, list[float]]:
+        """The losses that hurdles allow on a seed."""
+        return limits(hurdles, self._all[self._zero].marks, self._untrained, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Container
 from math import sqrt
+from typing import Any
 
 from evolve.search.bests import Bests
 from evolve.search.breeding import Breeding
@@ -95,13 +96,33 @@ class Selection:
         config = self._config
         niche = population.draw_niche(rng, config.niche_tournament, self._niche_rank)
         if tuning:
-            parent = population.draw(niche, rng, config.constants_tournament, self._prospect)
+            parent = self._parent(
+                population, niche, config.constants_tournament, self._prospect, rng
+            )
             if self._program(parent).constants:
                 mutant = self._breeding.other_constants(self._program(parent), rng)
                 if not self._is_known(mutant):  # else its constants are dead
                     return parent, [mutant]
-        parent = population.draw(niche, rng, config.tournament, self._preference)
+        parent = self._parent(population, niche, config.tournament, self._preference, rng)
         return parent, self._breeding.other_structure(self._program(parent), rng)
+
+    def _parent(
+        self,
+        population: Population,
+        niche: int,
+        size: int,
+        rank: Callable[[int], Any],
+        rng: random.Random,
+    ) -> int:
+        """One of the elite, which does not age, or the winner of a tournament.
+
+        The best short programs have few places for a mutation, so they are worth many.
+        """
+        share = self._config.elite_share
+        elite = self._bests.elite(niche) if share and rng.random() < share else []
+        if elite:
+            return elite[rng.randrange(len(elite))]
+        return population.draw(niche, rng, size, rank)
 
     def _is_known(self, mutant: Mutant) -> bool:
         return mutant.alike or mutant.analysis.functional_hash in self._known
