@@ -194,7 +194,7 @@ BAD_COMMANDS = {
     "inspect {run} --top 0": "--top is 0; it must be 1 or more",
     "inspect {base}/damaged": "is damaged",
     "inspect {base}/cut": "",
-    "inspect {base}/newer": "newer than 3; update evolve",
+    "inspect {base}/newer": "newer than 4; update evolve",
     "inspect {base}/foreign": "is not a run's log",
     "resume {base}/damaged": "is damaged",
     "funnel {run} --rung x5": "--rung is 'x5'; it must be one of x10, x100",

@@ -93,9 +93,15 @@ def test_guesses_are_those_of_a_gaussian_process(
     losses[0] = (losses[0] * 4)[:4]  # the baseline is trained on every seed
     given_, fitness = PROGRAMS[: len(losses)], results(losses)
     guess = surrogate(fitness, given_).guess([mutant(PROGRAMS[asked], factor)])[0]
-    among = SIGNAL**2 * np.exp([[-apart(p, q) / 2 for q in given_] for p in given_])
+
+    def covariance(squared: float) -> float:
+        """Matern 5/2."""
+        r = np.sqrt(5 * squared)
+        return SIGNAL**2 * (1 + r + r**2 / 3) * np.exp(-r)
+
+    among = np.array([[covariance(apart(p, q)) for q in given_] for p in given_])
     noise = np.diag([NOISE**2 / len(seeds) for seeds in losses])
-    shared = SIGNAL**2 * np.exp([-apart(PROGRAMS[asked], q, factor) / 2 for q in given_])
+    shared = np.array([covariance(apart(PROGRAMS[asked], q, factor)) for q in given_])
     gain = shared @ np.linalg.inv(among + noise)
     measured = np.array([fitness.measured(n) for n in range(len(losses))])
     mean = UNKNOWN + gain @ (measured - UNKNOWN)

@@ -19,7 +19,7 @@ from evolve.search.luck import Luck
 from proxy_tasks.status import FINISHED, STOPPED
 
 #: The standard deviation of a fitness on one seed about that on many.
-NOISE = 0.015
+NOISE = 0.02
 #: A niche has hurdles once so many of its members have finished.
 _ENOUGH = 8
 

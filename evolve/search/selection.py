@@ -18,7 +18,7 @@ from evolve.search.tries import Tries
 from primitives.program import Program
 
 #: How many standard deviations of what is not known count as promise.
-BENEFIT = 1.5
+BENEFIT = 1.0
 
 Child = tuple[int, Mutant]
 

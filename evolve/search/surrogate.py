@@ -27,12 +27,11 @@ from primitives.program import Program
 from primitives.text import from_text
 
 #: How far apart directions (as points of the unit sphere), and sizes (in powers of two), are
-#: when fitness is another.
-DIRECTIONS, SIZES = 0.5, 1.0
-#: The standard deviation, in fitness, of what is modelled.
-SIGNAL = 0.04
+#: when fitness is another; and the standard deviation, in fitness, of what is modelled. With
+#: the noise they are near the likeliest for 13 stretches of 500 trainings on `text_transformer`.
+DIRECTIONS, SIZES, SIGNAL = 0.5, 1.0, 0.08
 #: The fitness of what is not known, and what is not told from worse.
-UNKNOWN, FLOOR = -0.04, -0.15
+UNKNOWN, FLOOR = -0.05, -0.15
 #: The last so many programs of a niche are remembered; with fewer nothing is guessed.
 MEMORY, ENOUGH = 600, 50
 
@@ -177,7 +176,8 @@ def _covariance(some: _Steps, others: _Steps) -> np.ndarray:
         apart += 2.0 * (1.0 - u @ v.T) / DIRECTIONS**2
     for s, t in zip(some.sizes, others.sizes, strict=True):
         apart += ((s[:, None] - t[None]) / SIZES) ** 2
-    return SIGNAL**2 * np.exp(-apart / 2.0)
+    scaled = np.sqrt(np.maximum(5.0 * apart, 0.0))
+    return SIGNAL**2 * (1.0 + scaled + scaled**2 / 3.0) * np.exp(-scaled)  # Matern 5/2
 
 
 def _ask(model: _Model, steps: _Steps) -> list[list[float]]:
