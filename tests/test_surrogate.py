@@ -178,4 +178,6 @@ def test_the_most_promising_of_the_children_is_trained(monkeypatch: pytest.Monke
         assert not any(row.guess for row in rows if row.source is not None)
         return [sum(r.guess) - 0.001 * r.live for r in rows if r.guess and r.mutation != AGAIN]
 
+    chance = Fold(config(method="random", patience=1000), stretches=STRETCHES).run(150)
+    assert not any(row.guess for row in chance)
     assert np.mean(guessed(1)) < np.mean(guessed(3)) < np.mean(guessed(12))

@@ -27,7 +27,7 @@ from typing import Any
 from evolve.errors import BadInput
 from evolve.search.bests import BETTER, Bests
 from evolve.search.breeding import Breeding
-from evolve.search.config import EQUAL_MEMORY, Config
+from evolve.search.config import EQUAL_MEMORY, RANDOM, Config
 from evolve.search.fitness import Hurdles, Losses, check_start, final_losses, learns
 from evolve.search.log import AGAIN, Record
 from evolve.search.mutation import TUNE, Mutant, child_rng
@@ -78,7 +78,8 @@ class Evolution:
         #: Programs trained in the search: all, those that differ in constants, of each structure.
         self._trained = self._tuned = 0
         self._tries = Tries(config.structure_tries)
-        self._surrogate = Surrogate(self.niches, self.niche, stretches)
+        seen = () if config.method == RANDOM else stretches  # random search chooses nothing
+        self._surrogate = Surrogate(self.niches, self.niche, seen)
         self._selection = Selection(
             config,
             self.results,
