@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from threadpoolctl import ThreadpoolController
 
 from evolve.search.mutation import Mutant
 from evolve.search.results import NOISE, Results
@@ -143,11 +146,12 @@ class Surrogate:
         here = {number for data in self._data for number, _ in data[0]}
         self._rows = {number: row for number, row in self._rows.items() if number in here}
         given = self._stack(rows)
-        shared = _covariance(given, given)
-        factor = cholesky(shared + np.diag(NOISE**2 / seeds), lower=True)
-        weights = cho_solve((factor, True), fitness - UNKNOWN)
-        numbers = [number for number, _ in known]
-        worth = dict(zip(numbers, (UNKNOWN + shared @ weights).tolist(), strict=True))
+        with _one_thread():
+            shared = _covariance(given, given)
+            factor = cholesky(shared + np.diag(NOISE**2 / seeds), lower=True)
+            weights = cho_solve((factor, True), fitness - UNKNOWN)
+            found = UNKNOWN + shared @ weights
+        worth = dict(zip((number for number, _ in known), found.tolist(), strict=True))
         return _Model(given, weights, factor, worth)
 
     def _row(self, program: Program, factor: float = 1.0) -> tuple[list[np.ndarray], list[float]]:
@@ -182,9 +186,20 @@ def _covariance(some: _Steps, others: _Steps) -> np.ndarray:
 
 def _ask(model: _Model, steps: _Steps) -> list[list[float]]:
     """Means and standard deviations."""
-    shared = _covariance(steps, model.given)
-    means = UNKNOWN + shared @ model.weights
-    known = solve_triangular(model.factor, shared.T, lower=True)
+    with _one_thread():
+        shared = _covariance(steps, model.given)
+        means = UNKNOWN + shared @ model.weights
+        known = solve_triangular(model.factor, shared.T, lower=True)
     variances = np.maximum(SIGNAL**2 - np.sum(known**2, axis=0), 0.0)
     found: list[list[float]] = np.stack([means, np.sqrt(variances)], axis=1).tolist()
     return found
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Sums are taken in one order, on any number of cores; and the cores are for training."""
+    return _threads().limit(limits=1, user_api="blas")
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
