@@ -353,25 +353,21 @@ class Evolution:
             return  # better on average, but nothing to measure progress by on some task
         if not complete:
             self._again.append(record)
-        elif not searching:
-            self.baseline = number
-            self._has_improved(number, record)
-        elif not behind:
-            self._programs.setdefault(number, record.program)  # it may have left the population
-            leads_niche, leads = self.bests.note(number)
-            if leads_niche:
-                self._tries.since = record.number
-                self._has_improved(number, record, leads)
+            return
+        self._programs.setdefault(number, record.program)  # it may have left the population
+        if not searching:
+            self.baseline, self._improved = number, len(self.results)
+            return
+        leads_niche, leads = self.bests.note(number)
+        if leads_niche:
+            self._tries.since = record.number
+        if leads:
+            self._improved = len(self.results)
 
     def _is_behind(self, number: int, by: float) -> bool:
         if self.round != TUNING:
             return self.bests.is_behind(number, by)
         return self.results.expected(number) <= self.results.expected(self.baseline)
-
-    def _has_improved(self, number: int, record: Record, leads: bool = True) -> None:
-        if leads:
-            self._improved = len(self.results)
-        self._programs.setdefault(number, record.program)  # it may have left the population
 
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""
