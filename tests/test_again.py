@@ -151,10 +151,11 @@ def test_luck_is_the_mean_difference_of_a_niche(noted: list[tuple[int, list[floa
         assert luck.is_known(niche) == (len(here) >= ENOUGH)
 
 
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_the_elite_does_not_age(share: float) -> None:
-    """The best of each length, if near the best, are parents for as long as they are that."""
+@pytest.mark.parametrize(("share", "cost"), [(0.5, 0.0), (1.0, 0.0), (1.0, 0.01)])
+def test_the_elite_does_not_age(share: float, cost: float) -> None:
+    """The best of each length, if near the worthiest, are parents for as long as they are that."""
     settings = config(replicates=LADDER, patience=1000, elite_share=share, population=8)
+    settings = replace(settings, complexity_cost=cost)
     fold, elite, old, others = Fold(settings, lucky), 0, 0, 0
     for before, record in states(fold, 150):
         if record is None or record.round != before.round or not record.round:
@@ -163,9 +164,10 @@ def test_the_elite_does_not_age(share: float) -> None:
             continue
         few = before.bests.elite(0)
         live = [before.results[n].live for n in few]
-        worth = [before.results.expected(n) for n in few]
+        fitness = [before.results.expected(n) for n in few]
+        worth = [value - cost * count for value, count in zip(fitness, live, strict=True)]
         assert len(set(live)) == len(live) and min(worth) >= max(worth) - NEAR
-        assert sorted(worth) == [w for _, w in sorted(zip(live, worth, strict=True))]
+        assert sorted(fitness) == [f for _, f in sorted(zip(live, fitness, strict=True))]
         elite += record.parent in few
         old += record.parent in few and record.parent not in before.population
         others += record.parent not in few

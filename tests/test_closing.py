@@ -34,6 +34,8 @@ from primitives.text import from_text
 SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "inspect.json"
 #: A closing that may take this share can afford a rung and ablations after a tiny search.
 PLENTY = 0.993
+#: Of a statement.
+COST = 0.01
 Make = Callable[[], Path]
 
 
@@ -117,7 +119,7 @@ def test_a_closing_goes_through_every_stage(fresh: Make) -> None:
 
 
 def test_every_number_of_slots_has_a_leader_with_a_name(fresh: Make) -> None:
-    folder, of = fresh(), settings_of(objective=EQUAL_MEMORY, finalists=12)
+    folder, of = fresh(), settings_of(objective=EQUAL_MEMORY, finalists=12, complexity_cost=COST)
     whole(folder, of, 150)
     found = summary_of(folder)
     leaders, rows = found["leaders"], found["finalists"]
@@ -129,10 +131,8 @@ def test_every_number_of_slots_has_a_leader_with_a_name(fresh: Make) -> None:
         if leader["id"] == found["champion"]["id"]:
             assert leader["simplified"] == found["champion"]["simplified"]
             continue
-        best = max(row["fresh"] for row in rivals)
-        level = [row for row in rivals if row["fresh"] > best - judge.TIE]
-        assert leader["id"] in [row["id"] for row in level]
-        assert leader["statements"] == min(row["statements"] for row in level)
+        worth = {row["id"]: row["fresh"] - COST * row["statements"] for row in rivals}
+        assert worth[leader["id"]] == max(worth.values())
     assert found["champion"]["id"] in [leader["id"] for leader in leaders]
 
 
@@ -248,7 +248,7 @@ def large_is_another_world(request: dict[str, Any]) -> dict[str, Any]:
 def test_the_champion_is_the_best_on_both_sizes(fresh: Make) -> None:
     moved = 0
     for seed in range(6):
-        folder, of = fresh(), settings_of(seed=seed, finalists=6)
+        folder, of = fresh(), settings_of(seed=seed, finalists=6, complexity_cost=COST)
         pool = whole(folder, of, answer=large_is_another_world)
         found = summary_of(folder)
         rows = {row["id"]: row for row in found["finalists"]}
@@ -256,11 +256,8 @@ def test_the_champion_is_the_best_on_both_sizes(fresh: Make) -> None:
         if not at_rung:
             continue
         means = {n: (row["fresh"] + row["rung"]) / 2 for n, row in at_rung.items()}
-        level = [n for n, mean in means.items() if mean > max(means.values()) - judge.TIE]
-        simplest = min((rows[n]["slots"], rows[n]["statements"]) for n in level)
-        champion = rows[found["champion"]["id"]]
-        assert champion["id"] in level
-        assert (champion["slots"], champion["statements"]) == simplest
+        worth = {n: mean - COST * rows[n]["statements"] for n, mean in means.items()}
+        assert worth[found["champion"]["id"]] == max(worth.values())
         assert all(row["fresh"] > 0 for row in at_rung.values())
         with RunLog.open(folder) as log:
             (_, _, first) = log.events("finished")[-1]
@@ -344,7 +341,7 @@ def test_a_failure_at_the_larger_rung_never_wins(values: list[tuple[float, float
         {"id": i, "slots": 1, "statements": 5, "fresh": f, "rung": r}
         for i, (f, r) in enumerate(values)
     ]
-    chosen = funnel.choose(rows)
+    chosen = funnel.choose(rows, COST)
     best = [(f + r) / 2 for f, r in values if r is not None]
     fresh, rung = values[chosen]
     if best:

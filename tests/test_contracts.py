@@ -16,6 +16,7 @@ import pytest
 from evolve.cli import main, parser
 from evolve.search.breeding import AS_PARENT
 from evolve.search.log import AGAIN, FILE, RunLog
+from evolve.search.summary import front
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("primitives", "proxy_tasks", "discovered", "evolve")
@@ -68,13 +69,17 @@ def test_inspect_json_follows_its_schema(folder: Path, capsys: pytest.CaptureFix
     assert summary["redundant_share"] == pytest.approx(sum(dead) / len(dead))
     assert summary["training_steps"] >= sum(row.steps or 0 for row in everything)
     assert summary["baseline"]["fitness"] == 0
-    best = {}
+    seeds = {row.number: row.replicates for row in rows}
+    seeds |= {r.parent: r.replicates for r in everything if r.mutation == AGAIN and r.outcome}
+    best: dict[tuple[int, int], tuple[int, float]] = {}
     for row in rows:
         if row.round and row.source is None and row.outcome == "finished":
             key = (row.slots, row.live)
-            best[key] = max(best.get(key, -9.0), row.fitness)
-    found = {(e["slots"], e["statements"]): e["fitness"] for e in summary["hall_of_fame"]}
-    assert found == best
+            best[key] = max(best.get(key, (0, 0.0)), (seeds[row.number], row.fitness))
+    hall = summary["hall_of_fame"]
+    assert {(e["slots"], e["statements"]): (e["seeds"], e["fitness"]) for e in hall} == best
+    shown = front(hall)
+    assert shown and {e["seeds"] for e in shown} == {max(most for most, _ in best.values())}
 
 
 def test_inspect_id_json_follows_its_schema(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -194,7 +199,7 @@ BAD_COMMANDS = {
     "inspect {run} --top 0": "--top is 0; it must be 1 or more",
     "inspect {base}/damaged": "is damaged",
     "inspect {base}/cut": "",
-    "inspect {base}/newer": "newer than 4; update evolve",
+    "inspect {base}/newer": "newer than 5; update evolve",
     "inspect {base}/foreign": "is not a run's log",
     "resume {base}/damaged": "is damaged",
     "funnel {run} --rung x5": "--rung is 'x5'; it must be one of x10, x100",

@@ -195,6 +195,34 @@ def test_a_child_that_steps_as_its_parent_does_takes_its_result(
         assert again.results[record.number].live == record.live
 
 
+def test_the_shorter_of_two_that_step_alike_is_the_best_of_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = Breeding.other_structure
+
+    def alike(breeding: Breeding, parent: Program, rng: Random) -> list[Mutant]:
+        (mutant,) = draw(breeding, parent, rng)
+        shorter = mutant.analysis.statements < analyse(parent).statements
+        return [mutant._replace(alike=shorter)]
+
+    monkeypatch.setattr(Breeding, "other_structure", alike)
+    fold = Fold(config(constants_share=0.3, patience=1000, elite_share=0.8))
+    instead = 0
+    for before, record in states(fold, 200):
+        settled = None if record else fold.rows[len(before.results)]
+        if settled is None or settled.source is None or settled.source != settled.parent:
+            continue
+        worth = before.results.expected(settled.source)
+        if settled.source in before.bests.front() and worth > 1e-6:
+            elite, after = before.bests.elite(0), fold.evolution.bests.front()
+            rivals = [n for n in elite if before.results[n].live <= settled.live]
+            leads = all(before.results.expected(n) < worth for n in rivals)
+            assert (settled.number in after) == leads
+            assert not (leads and settled.source in after)
+            instead += leads
+    assert instead > 2
+
+
 def test_programs_without_a_fitness_lose_and_leave() -> None:
     rows = Fold(config(population=30, patience=10_000)).run(400)
     failed = {r.number for r in rows if r.outcome not in (FINISHED, STOPPED)}

@@ -27,27 +27,32 @@ def losses(value: float, count: int = 2) -> dict[str, list[float]]:
     ids=["alone", "best", "none better", "incomplete", "baseline failed", "all failed"],
 )
 def test_the_champion_is_the_best_on_fresh_seeds(judged: dict, champion: int) -> None:
-    simple = dict.fromkeys(judged, 1)
-    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, simple) == champion
+    level = dict.fromkeys(judged, 1)
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, level, 0.01) == champion
 
 
-@given(st.dictionaries(st.integers(0, 9), st.floats(-1, 1), min_size=1))
-def test_of_those_that_are_level_the_simplest_is_chosen(scores: dict[int, float]) -> None:
-    """Here the complexity is the number itself."""
-    chosen = judge.simplest_of_the_best(scores, {number: number for number in scores})
-    assert scores[chosen] > max(scores.values()) - judge.TIE
+@given(
+    st.dictionaries(st.integers(0, 9), st.tuples(st.floats(-1, 1), st.integers(1, 9)), min_size=1),
+    st.floats(0, 0.1),
+)
+def test_every_statement_must_earn_its_cost(
+    programs: dict[int, tuple[float, int]], cost: float
+) -> None:
+    scores = {number: score for number, (score, _) in programs.items()}
+    statements = {number: count for number, (_, count) in programs.items()}
+    chosen = judge.worthiest(scores, statements, cost)
     for number, score in scores.items():
-        assert number >= chosen or score <= max(scores.values()) - judge.TIE
+        more = statements[chosen] - statements[number]
+        assert scores[chosen] - score >= cost * more - 1e-12
+        if (score, cost) == (scores[chosen], 0):  # of equals the shorter
+            assert more <= 0
 
 
-def test_of_equally_simple_ones_the_best_is_chosen() -> None:
-    assert judge.simplest_of_the_best({1: 0.5, 2: 0.503, 3: 0.504}, {1: 2, 2: 1, 3: 1}) == 3
-
-
-def test_a_longer_program_must_be_better_than_the_baseline_by_more_than_noise() -> None:
-    judged = {0: losses(1.0), 5: losses(1.0 - 0.9 * judge.TIE), 6: losses(1.0 - 0.5 * judge.TIE)}
-    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 7}) == 0
-    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 4}) == 6
+def test_a_longer_program_must_be_better_than_the_baseline_by_its_cost() -> None:
+    judged = {0: losses(1.0), 5: losses(0.991), 6: losses(0.995)}
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 7}, 0.01) == 0
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 4}, 0.01) == 6
+    assert judge.champion(judged, 0, {"a": [2.0, 2.0]}, {0: 5, 5: 6, 6: 4}, 0.0) == 5
 
 
 def test_the_comparison_is_paired() -> None:

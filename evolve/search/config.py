@@ -40,7 +40,7 @@ class Config:
         constants_tournament: members drawn to choose the parent of such a child.
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
-        complexity_cost: of a live statement, in fitness, when parents are chosen.
+        complexity_cost: of a live statement, in fitness, wherever programs are compared.
         candidates: children drawn, of which the most promising is trained.
         elite_share: share of the parents that are elite, the best of their length in this
             round; the others are drawn from the population by tournament.
@@ -84,7 +84,7 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
-    complexity_cost: float = 0.002
+    complexity_cost: float = 0.005
     candidates: int = 8
     elite_share: float = 0.5
     structure_tries: int = 2
@@ -93,7 +93,7 @@ class Config:
     niche_tournament: int = 2
     patience: int = 4_000
     restart: str = "start"
-    replicates: tuple[int, ...] = (1, 2, 4, 8)
+    replicates: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     hurdle_slack: tuple[float, float] = (0.02, 0.05)
     tuning_evaluations: int = 600
     tuning_population: int = 20
@@ -104,7 +104,7 @@ class Config:
     look_ahead: int = 16
     time_limit: float = 60.0
     finalists: int = 24
-    judge_seeds: int = 8
+    judge_seeds: int = 16
     closing_share: float = 0.2
 
     def __post_init__(self) -> None:

@@ -197,8 +197,9 @@ class Driver:
         evolution = self.evolution
         finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
         judged = self._judge_stage(judge.FINAL, list(finalists))
-        complexity = {n: self.log.complexity(n) for n in judged}
-        champion = judge.champion(judged, evolution.baseline, self.untrained, complexity)
+        statements = {n: self.log.complexity(n)[1] for n in judged}
+        cost = self.config.complexity_cost
+        champion = judge.champion(judged, evolution.baseline, self.untrained, statements, cost)
         pair = list(dict.fromkeys([evolution.baseline, champion]))
         self._judge_stage(judge.HELDOUT, pair)
         facts = {"baseline": evolution.baseline, "champion": champion}

@@ -25,7 +25,7 @@ from dataclasses import replace
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search.bests import BETTER, Bests
+from evolve.search.bests import Bests
 from evolve.search.breeding import Breeding
 from evolve.search.config import EQUAL_MEMORY, RANDOM, Config
 from evolve.search.fitness import Hurdles, Losses, check_start, final_losses, learns
@@ -70,7 +70,7 @@ class Evolution:
         self.evaluated = 0
         self.round = TUNING
         self.baseline = START
-        self.bests = Bests(self.results, self.niches)
+        self.bests = Bests(self.results, self.niches, config.complexity_cost)
         self.population = Population(self.niches, 0, [])
         #: Programs that wait for more seeds, first come first served.
         self._again: deque[Record] = deque()
@@ -302,8 +302,7 @@ class Evolution:
             self._populate({self.niche(self.start_slots): START}, self.config.tuning_population)
         elif record.mutation != AGAIN:
             self._enter(record.number, self.niche(record.slots))
-        if record.source is None:
-            self._compare_with_best(record, result)
+        self._compare_with_best(record, result)
         if record.source is None and record.mutation != AGAIN and self.round != TUNING:
             self._surrogate.note(record.number, result.niche, record.program)
         if len(self.results) % _HURDLES_EVERY == 0:
@@ -338,24 +337,36 @@ class Evolution:
         return result
 
     def _compare_with_best(self, record: Record, result: Result) -> None:
-        """Train it on more seeds if it seems to be the best; note it if it is."""
+        """Train it on more seeds if it may well be the best; note it if it is.
+
+        One that takes an earlier result is the best if it is shorter than what gave it that.
+        """
         number = record.parent if record.mutation == AGAIN else record.number
         if result.outcome != FINISHED or number is None or number == START:
             return
-        niche, complete = result.niche, record.replicates == self.config.replicates[-1]
-        searching = self.round != TUNING
-        if complete and searching:
+        trained, complete = record.source is None, result.seeds == self.config.replicates[-1]
+        if trained and complete and self.round != TUNING:
             self.results.note_luck(result)
-        behind = self._is_behind(number, 0.0 if complete else BETTER)
-        if behind and (complete or not searching or self.results.luck.is_known(niche)):
-            return
-        if not searching and not learns(final_losses(result.marks), self.untrained):
-            return  # better on average, but nothing to measure progress by on some task
-        if not complete:
+        if complete and self._leads(number):
+            self._note_best(number, record)
+        elif trained and not complete and self._may_lead(number, result.niche):
             self._again.append(record)
-            return
+
+    def _leads(self, number: int) -> bool:
+        if self.round != TUNING:
+            return not self.bests.is_behind(number)
+        better = self.results.expected(number) > self.results.expected(self.baseline)
+        # Else it is better on average, with nothing to measure progress by on some task.
+        return better and learns(final_losses(self.results[number].marks), self.untrained)
+
+    def _may_lead(self, number: int, niche: int) -> bool:
+        if self.round == TUNING:
+            return self._leads(number)
+        return not (self.bests.is_hopeless(number) and self.results.luck.is_known(niche))
+
+    def _note_best(self, number: int, record: Record) -> None:
         self._programs.setdefault(number, record.program)  # it may have left the population
-        if not searching:
+        if self.round == TUNING:
             self.baseline, self._improved = number, len(self.results)
             return
         leads_niche, leads = self.bests.note(number)
@@ -363,11 +374,6 @@ class Evolution:
             self._tries.since = record.number
         if leads:
             self._improved = len(self.results)
-
-    def _is_behind(self, number: int, by: float) -> bool:
-        if self.round != TUNING:
-            return self.bests.is_behind(number, by)
-        return self.results.expected(number) <= self.results.expected(self.baseline)
 
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""

@@ -2,8 +2,9 @@
 
 The search scores thousands of programs on the same seeds, so the best score is
 partly luck. The finalists are trained again on fresh seeds (initial weights and
-batches); the simplest of the best there is the champion. Champion and baseline are then trained
-on seeds that nothing was chosen on, and compared on the held-out split.
+batches); the best there, statements having their cost, is the champion. Champion and
+baseline are then trained on seeds that nothing was chosen on, and compared on the held-out
+split.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import sqrt
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from evolve.search.fitness import Losses, progress, score
 
@@ -19,10 +20,6 @@ from evolve.search.fitness import Losses, progress, score
 FINAL, HELDOUT = "final", "heldout"
 FIRST_SEED = {FINAL: 1_000_000, HELDOUT: 2_000_000}
 SPLIT = {FINAL: "validation", HELDOUT: "heldout"}
-
-#: Scores that are less apart are level: on 8 seeds the standard error of the difference of two
-#: programs is 0.004, as much as that of a program and itself with a step 0.001 % larger.
-TIE = 0.005
 
 
 class Comparison(NamedTuple):
@@ -50,20 +47,22 @@ def seeds(stage: str, count: int) -> list[int]:
     return [FIRST_SEED[stage] + i for i in range(count)]
 
 
-def simplest_of_the_best(scores: Mapping[int, float], complexity: Mapping[int, Any]) -> int:
-    """Of the programs less than `TIE` behind the best the simplest; of those the best."""
-    best = max(scores.values())
-    level = [number for number, value in scores.items() if value > best - TIE]
-    return min(level, key=lambda number: (complexity[number], -scores[number]))
+def worthiest(scores: Mapping[int, float], statements: Mapping[int, int], cost: float) -> int:
+    """The program of the highest score less what its statements cost; of equals the shorter."""
+    return max(scores, key=lambda n: (scores[n] - cost * statements[n], -statements[n], -n))
 
 
 def champion(
-    judged: dict[int, Losses], baseline: int, untrained: Losses, complexity: Mapping[int, Any]
+    judged: dict[int, Losses],
+    baseline: int,
+    untrained: Losses,
+    statements: Mapping[int, int],
+    cost: float,
 ) -> int:
-    """The simplest of the best on the fresh seeds; the baseline if none beats it.
+    """The worthiest on the fresh seeds of the baseline and the programs better than it.
 
     `untrained` are the losses before training that the search uses; only their
-    mean matters here, as the scale. Of `complexity` less is simpler.
+    mean matters here, as the scale. `cost` is that of a statement, in fitness.
     """
     if not judged[baseline]:  # it failed on the fresh seeds: whatever did not is better
         return next((number for number, losses in judged.items() if losses), baseline)
@@ -72,7 +71,7 @@ def champion(
         value = fitness(losses, judged[baseline], untrained)
         if number != baseline and value is not None and value > 0:
             scores[number] = value
-    return simplest_of_the_best(scores, complexity)
+    return worthiest(scores, statements, cost)
 
 
 def compare(losses: Losses, baseline: Losses, untrained: Losses) -> Comparison | None:

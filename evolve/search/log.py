@@ -24,7 +24,7 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 4
+FORMAT = 5
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
 AGAIN = "again"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
@@ -48,8 +48,16 @@ CREATE TABLE sessions (
     number INTEGER PRIMARY KEY, started TEXT NOT NULL, seconds REAL NOT NULL, data TEXT NOT NULL);
 CREATE TABLE timings (number INTEGER PRIMARY KEY, seconds REAL NOT NULL);
 """
-#: The rows that are programs of their own.
-_VIEW = f"CREATE VIEW proposals AS SELECT * FROM programs WHERE mutation != '{AGAIN}';"
+#: The rows that are programs of their own, and on how many seeds they were trained in all.
+_VIEW = f"""
+CREATE VIEW proposals AS
+    SELECT programs.*, coalesce(more.seeds, replicates) AS seeds
+    FROM programs LEFT JOIN (
+        SELECT parent, max(replicates) AS seeds FROM programs
+        WHERE mutation = '{AGAIN}' AND outcome IS NOT NULL GROUP BY parent
+    ) AS more ON more.parent = number
+    WHERE mutation != '{AGAIN}';
+"""
 
 
 @dataclass(frozen=True)

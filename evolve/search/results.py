@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 from evolve.search.fitness import (
     Hurdles,
@@ -20,6 +21,8 @@ from proxy_tasks.status import FINISHED, STOPPED
 
 #: The standard deviation of a fitness on one seed about that on many.
 NOISE = 0.02
+#: How many standard deviations of what is not known count as promise.
+BENEFIT = 1.0
 #: A niche has hurdles once so many of its members have finished.
 _ENOUGH = 8
 
@@ -142,6 +145,14 @@ class Results:
         mean, deviation = guess
         known = NOISE**2 / self._all[number].seeds
         return mean + (measured - mean) * deviation**2 / (deviation**2 + known)
+
+    def promise(self, number: int) -> float:
+        """What a program may well be worth: more than is expected if it is like no other."""
+        guess, expected = self._all[number].guess, self.expected(number)
+        if guess is None or expected == float("-inf"):
+            return expected
+        known = NOISE**2 / self._all[number].seeds
+        return expected + BENEFIT * sqrt(guess[1] ** 2 * known / (guess[1] ** 2 + known))
 
     def hurdles(
         self, members: Sequence[int], capacity: int, slack: tuple[float, float]

@@ -12,13 +12,10 @@ from evolve.search.breeding import Breeding
 from evolve.search.config import Config
 from evolve.search.mutation import Mutant, mutate_constants
 from evolve.search.population import Population
-from evolve.search.results import Results
+from evolve.search.results import BENEFIT, Results
 from evolve.search.surrogate import Surrogate
 from evolve.search.tries import Tries
 from primitives.program import Program
-
-#: How many standard deviations of what is not known count as promise.
-BENEFIT = 1.0
 
 Child = tuple[int, Mutant]
 
@@ -67,8 +64,9 @@ class Selection:
     def child(self, population: Population, tuning: bool, rng: random.Random) -> Child:
         """The next child of a search.
 
-        Several are drawn, and that which promises most is chosen. But one whose result is
-        known is taken if it is drawn first: it costs nothing, and lets programs drift.
+        Several are drawn, and that which promises most is chosen. But one that is shorter than
+        its parent and steps alike is taken when it is drawn, and one whose result is known if
+        it is drawn first: they cost nothing, and let programs drift.
 
         Arguments:
             population: where the parents come from.
@@ -79,11 +77,14 @@ class Selection:
         passed = -1
         for _ in range(self._config.candidates if self._surrogate.can_guess else 1):
             parent, mutants = self._draw(population, tuning, rng)
-            passed += 1 + mutants[0].passed
-            if not self._is_known(mutants[0]):
+            first = mutants[0]
+            passed += 1 + first.passed
+            if first.alike:
+                return parent, first._replace(passed=passed)
+            if first.analysis.functional_hash not in self._known:
                 children += [(parent, mutant) for mutant in mutants]
             elif not children:
-                return parent, mutants[0]
+                return parent, first
         for parent, mutant in self._most_promising_first(children):
             sized = self._breeding.at_its_size(mutant)
             if sized is not None:
@@ -101,7 +102,8 @@ class Selection:
             )
             if self._program(parent).constants:
                 mutant = self._breeding.other_constants(self._program(parent), rng)
-                if not self._is_known(mutant):  # else its constants are dead
+                # Else its constants are dead.
+                if mutant.analysis.functional_hash not in self._known:
                     return parent, [mutant]
         parent = self._parent(population, niche, config.tournament, self._preference, rng)
         return parent, self._breeding.other_structure(self._program(parent), rng)
@@ -124,9 +126,6 @@ class Selection:
             return elite[rng.randrange(len(elite))]
         return population.draw(niche, rng, size, rank)
 
-    def _is_known(self, mutant: Mutant) -> bool:
-        return mutant.alike or mutant.analysis.functional_hash in self._known
-
     def _most_promising_first(self, children: list[Child]) -> list[Child]:
         """The children with what is guessed of them."""
         guesses = self._surrogate.guess([mutant for _, mutant in children])
@@ -146,7 +145,7 @@ class Selection:
 
     def _niche_rank(self, niche: int) -> float:
         best = self._bests.round.get(niche)
-        return float("-inf") if best is None else self._results.expected(best)
+        return float("-inf") if best is None else self._bests.worth(best)
 
     def _prospect(self, number: int) -> float:
         """Worth, and what tuning its constants may still bring: less the more were tried."""

@@ -58,13 +58,14 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
 
 
 def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, Any]:
-    """For each number of slots the simplest of the best on fresh seeds, and its name."""
+    """For each number of slots the worthiest on fresh seeds, and its name."""
     fresh = run.fresh()
     complexity = {number: run.log.complexity(number) for number in fresh}
+    statements = {number: live for number, (_, live) in complexity.items()}
     found = []
     for slots in sorted({slots for slots, _ in complexity.values()}):
         scores = {n: value for n, value in fresh.items() if complexity[n][0] == slots}
-        leader = judge.simplest_of_the_best(scores, complexity)
+        leader = judge.worthiest(scores, statements, run.config.complexity_cost)
         if champion in scores:
             leader = champion
         known = named if leader == champion else _named(prove(run.program(leader)))
@@ -72,7 +73,7 @@ def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, A
             {
                 "id": leader,
                 "slots": slots,
-                "statements": complexity[leader][1],
+                "statements": statements[leader],
                 "fresh": fresh[leader],
                 "simplified": known["chain"]["simplified"],
                 "identity": known["identity"],

@@ -149,7 +149,7 @@ def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
     baseline, others = at_rung.at_their_best(start, [run.program(row["id"]) for row in rows])
     for row, value in zip(rows, at_rung.fitness(others, baseline), strict=True):
         row["rung"] = value
-    champion = choose(rows)
+    champion = choose(rows, run.config.complexity_cost)
     winner = others[[row["id"] for row in rows].index(champion)]
     heldout = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
     losses, small = (None, 0) if champion == run.champion else _small_heldout(run, champion)
@@ -192,11 +192,13 @@ def candidates(rows: list[dict[str, Any]], champion: int) -> list[dict[str, Any]
     return sorted(better, key=lambda row: (row["id"] != champion, row["id"] not in first_ids))
 
 
-def choose(rows: list[dict[str, Any]]) -> int:
-    """The simplest of the best by the mean of both sizes; by the first if all failed there."""
+def choose(rows: list[dict[str, Any]], cost: float) -> int:
+    """The worthiest by the mean of both sizes; by the first if all failed there.
+
+    `cost` is that of a statement, in fitness.
+    """
     finished = [row for row in rows if row["rung"] is not None]
     scores = {row["id"]: fmean([row["fresh"], row["rung"]]) for row in finished}
     if not scores:
         scores = {row["id"]: row["fresh"] for row in rows}
-    complexity = {row["id"]: (row["slots"], row["statements"]) for row in rows}
-    return judge.simplest_of_the_best(scores, complexity)
+    return judge.worthiest(scores, {row["id"]: row["statements"] for row in rows}, cost)
