@@ -75,9 +75,19 @@ def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[
     subprocess.run([*command, "--quiet"], check=True)
     RESULTS.mkdir(exist_ok=True)
     with RunLog.open(run) as log:
-        digest = {"unit": name, "budget": budget, "settings": settings, **digested(log)}
+        facts = {"unit": name, "budget": budget, "settings": settings, "commit": commit()}
+        digest = {**facts, **digested(log)}
     result.write_text(json.dumps(digest, indent=1) + "\n")
     print(f"{name}: {time.time() - began:.0f} s, champion {digest['champion']['identity']}")
+
+
+def commit() -> str:
+    """The commit of the code that runs, with `-dirty` if it is not quite that."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    here = Path(__file__).parent
+    return subprocess.run(
+        command, cwd=here, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def digested(log: RunLog) -> dict[str, Any]:
@@ -208,8 +218,8 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
                 identity.get("family") or "none",
                 "yes" if identity.get("exact") else "no",
                 alone or "none",
-                _compared(heldout.get("comparison")),
-                _compared((rungs.get("x10") or {}).get("comparison")),
+                compared(heldout.get("comparison")),
+                compared((rungs.get("x10") or {}).get("comparison")),
                 *([f"{first[k]:,}" for k in ("generated", "trained", "steps")] if first else "---"),
                 f"{row['training_steps']:,}",
                 f"{row['cache_hit_rate']:.1%}",
@@ -228,7 +238,8 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return text
 
 
-def _compared(comparison: dict[str, Any] | None) -> str:
+def compared(comparison: dict[str, Any] | None) -> str:
+    """A paired comparison in short."""
     if comparison is None or comparison["error"] is None:
         return "-"
     chance = "" if comparison["p"] is None else f", p = {comparison['p']:.2g}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import calibration_study as calibration
+import found_programs
 import pytest
 import rediscovery_study as study
 from fakes import Fold, config
@@ -86,6 +88,38 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
     compared = "+0.0300 ± 0.0040, p = 1e-06"
     assert f"| seed-0 | #7 | lion | yes | lion | {compared} | - | 1,234 | 500 |" in lines[2]
     assert "| none | no | none |" in lines[3] and "| - | - | - |" in lines[3]
+
+
+def test_a_unit_leaves_a_digest_and_a_program_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tiny search: what it came to is told in full, and is not done again."""
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "study")
+    small = {"population": 20, "tuning_evaluations": 10, "look_ahead": 4, "finalists": 2}
+    settings = {**small, "judge_seeds": 2, "replicates": [1, 2], "closing_share": 0.0}
+    flags = ["--tasks", "quadratic", "--workers", "0", "--seed", "9"]
+    study.unit(tmp_path / "runs", "seed-9", "60evals", flags, settings)
+    study.unit(tmp_path / "runs", "seed-9", "61evals", ["--no-such-flag"], {})
+    rows = study.read()
+    digest = rows["seed-9"]
+    assert (digest["budget"], digest["evaluated"], digest["settings"]) == ("60evals", 60, settings)
+    assert digest["ancestry"][0]["id"] == digest["champion"]["id"]
+    assert digest["ancestry"][-1] == {"id": 0, "mutation": "start", "fitness": 0.0}
+    assert study.table(rows).splitlines()[2].startswith(f"| seed-9 | #{digest['champion']['id']}")
+    program = from_text(found_programs.text("seed-9", digest))
+    assert program == from_text(digest["champion"]["live_program"])
+
+
+FOUND = study.read()
+
+
+@pytest.mark.parametrize("unit", FOUND)
+def test_what_is_kept_is_what_was_found(unit: str) -> None:
+    kept = (found_programs.PROGRAMS / f"{unit}.txt").read_text()
+    assert kept == found_programs.text(unit, FOUND[unit])
+    from_text(kept)
+    newest, *_, oldest = FOUND[unit]["ancestry"]
+    assert newest["id"] == FOUND[unit]["champion"]["id"] and oldest["mutation"] == "start"
 
 
 def test_agreement_is_one_for_the_known_order_and_minus_one_for_its_reverse() -> None:

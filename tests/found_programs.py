@@ -1,0 +1,58 @@
+"""What the rediscovery study found, as program files that `evolve export` takes.
+
+`python tests/found_programs.py` writes `discovered/programs/UNIT.txt` for the champion of each
+unit of the study, from its digest in `discovered/study`: the simplified program, and above it where
+it comes from, the raw program, the steps between them and what it is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rediscovery_study import compared, read
+
+PROGRAMS = Path(__file__).parent.parent / "discovered" / "programs"
+
+
+def main() -> None:
+    for unit, digest in read().items():
+        (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest))
+
+
+def text(unit: str, digest: dict[str, Any]) -> str:
+    """The file of a unit's champion."""
+    simplified = digest["champion"]["simplified"] or digest["champion"]["live_program"]
+    return "".join(f"# {line}".rstrip() + "\n" for line in _header(unit, digest)) + simplified
+
+
+def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
+    champion, settings = digest["champion"], digest["settings"]
+    identity, config = champion["identity"] or {}, digest["provenance"]["config"]
+    parameters = (f"{name} {value:g}" for name, value in (identity.get("parameters") or {}).items())
+    yield ", ".join([identity.get("family") or "no known optimizer", *parameters])
+    yield f"found by: evolve run --budget {digest['budget']} --seed {config['seed']}"
+    if settings:
+        yield f"with: {', '.join(f'{key} = {value}' for key, value in settings.items())}"
+    yield f"at commit: {digest['commit']}"
+    yield f"program: {champion['id']:,} of {digest['generated']:,}"
+    yield f"better than the tuned start on held-out data by: {_worth(digest['heldout'])}"
+    yield "raw program, its dead statements removed:"
+    yield from (f"    {line}" for line in champion["live_program"].splitlines())
+    yield "simplified:"
+    for step in (champion["chain"] or {}).get("steps", []):
+        yield f"    {step['kind']}: {step['how']}"
+
+
+def _worth(heldout: dict[str, Any] | None) -> str:
+    if heldout is None:
+        return "not compared"
+    rungs = {"x1": heldout, **heldout["rungs"]}
+    return ", ".join(
+        f"{name} {compared((of or {}).get('comparison'))}" for name, of in rungs.items()
+    )
+
+
+if __name__ == "__main__":
+    main()
