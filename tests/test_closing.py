@@ -325,8 +325,8 @@ def test_every_number_of_slots_sends_its_best() -> None:
         return {"id": number, "slots": slots, "statements": 5, "fresh": fresh, "rung": None}
 
     rows = [row(0, 2, 0.5), row(1, 2, 0.4), row(2, 2, 0.3), row(3, 1, 0.1), row(4, 0, -0.1)]
-    assert [r["id"] for r in funnel.candidates(rows, 0)] == [0, 3, 1, 2]
-    assert [r["id"] for r in funnel.candidates(rows, 2)] == [2, 0, 3, 1]
+    assert [r["id"] for r in funnel.candidates(rows, 0, COST)] == [0, 3, 1, 2]
+    assert [r["id"] for r in funnel.candidates(rows, 2, COST)] == [2, 0, 3, 1]
 
 
 @given(

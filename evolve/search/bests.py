@@ -10,7 +10,7 @@ from evolve.search.results import Results
 #: Programs that are worth less than the best of their niche by more are not trained again.
 NEAR = 0.015
 #: And those that do not promise to be better by more are not, either.
-BETTER = 0.008
+BETTER = 0.01
 
 
 class Bests:
@@ -104,7 +104,10 @@ class Bests:
         return max(found, key=self.worth, default=None)
 
     def front(self) -> list[int]:
-        """The best of each length in each niche, of those better than the baseline, best first."""
+        """The best of each length in each niche, of those better than the baseline.
+
+        The worthiest first.
+        """
         rank, results = self._results.expected, self._results
         found = {n for n in (*self._past, *(n for f in self._fronts for n in f)) if rank(n) > 0}
         ranked = sorted(found, key=lambda number: (-rank(number), results[number].live, number))
@@ -114,4 +117,4 @@ class Bests:
             rivals = [results[other] for other in front]
             if all(r.niche != mine.niche or r.live > mine.live for r in rivals):
                 front.append(number)
-        return front
+        return sorted(front, key=lambda number: (-self.worth(number), number))

@@ -84,7 +84,7 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
-    complexity_cost: float = 0.005
+    complexity_cost: float = 0.01
     candidates: int = 8
     elite_share: float = 0.5
     structure_tries: int = 2

@@ -216,7 +216,7 @@ class Driver:
             (FINISHED,),
         )
         # Few seeds tell little, and some are easy.
-        rows.sort(key=lambda row: self.evolution.results.expected(row[0]), reverse=True)
+        rows.sort(key=lambda row: self.evolution.bests.worth(row[0]), reverse=True)
         found: dict[int, list[int]] = {}
         front = [(n, self.log.complexity(n)[0]) for n in self.evolution.bests.front()]
         for number, slots in [*front, *(row[:2] for row in rows)]:

@@ -294,8 +294,7 @@ class Evolution:
 
     def _note_commit(self, record: Record) -> Result:
         self.pending.popleft()
-        result = self._result(record)
-        self.results.append(result)
+        result = self._settle(record)
         if record.source is None:
             self.in_flight -= 1
         if record.number == START:
@@ -310,31 +309,29 @@ class Evolution:
             self._surrogate.take_anew(self.results)
         return result
 
-    def _result(self, record: Record) -> Result:
-        """What a committed row tells of its program."""
+    def _settle(self, record: Record) -> Result:
+        """Keep what a committed row tells of its program."""
         if record.source is not None:
-            known = self.results[record.source]
-            if known.structure == record.structure:
-                return known
-            return replace(known, structure=record.structure, live=record.live)
-        marks, outcome = record.losses or {}, str(record.outcome)
-        if record.mutation == AGAIN:
+            self.results.append_hit(record.source, record.structure, record.live)
+        elif record.mutation == AGAIN:
             result = self.results[record.parent or START]
-            self.results.train_again(result, marks, outcome)
-            return result
-        result = Result(
-            record.number,
-            None,
-            outcome,
-            marks,
-            self._first_seed(record),
-            record.structure,
-            record.live,
-            self.niche(record.slots),
-            record.guess,
-        )
-        self.results.score(result)
-        return result
+            self.results.train_again(result, record.losses or {}, str(record.outcome))
+            self.results.append(result)
+        else:
+            result = Result(
+                record.number,
+                None,
+                str(record.outcome),
+                record.losses or {},
+                self._first_seed(record),
+                record.structure,
+                record.live,
+                self.niche(record.slots),
+                record.guess,
+            )
+            self.results.score(result)
+            self.results.append(result)
+        return self.results[record.number]
 
     def _compare_with_best(self, record: Record, result: Result) -> None:
         """Train it on more seeds if it may well be the best; note it if it is.

@@ -29,7 +29,7 @@ _ENOUGH = 8
 
 @dataclass(slots=True)
 class Result:
-    """What is known of a committed program; one object for it and all of its hits.
+    """What is known of a committed program, or of the one that a hit took its result from.
 
     Attributes:
         number: of the program that was trained.
@@ -71,6 +71,8 @@ class Results:
         self._replicates = replicates
         self._untrained = untrained
         self._all: list[Result] = []
+        #: What a hit has of its own: the structure and live statements of its program.
+        self._own: dict[int, tuple[str, int]] = {}
         #: The program whose fitness is 0.
         self._zero = 0
         self.luck = Luck()
@@ -79,10 +81,21 @@ class Results:
         return len(self._all)
 
     def __getitem__(self, number: int) -> Result:
-        return self._all[number]
+        result = self._all[number]
+        if number not in self._own:
+            return result
+        structure, live = self._own[number]
+        return replace(result, structure=structure, live=live)
 
     def append(self, result: Result) -> None:
         """The next number's."""
+        self._all.append(result)
+
+    def append_hit(self, source: int, structure: str, live: int) -> None:
+        """The next number's is that of an earlier program, with all that is found of it later."""
+        result = self._all[source]
+        if (structure, live) != (result.structure, result.live):
+            self._own[len(self._all)] = structure, live
         self._all.append(result)
 
     def score(self, result: Result) -> None:

@@ -97,7 +97,7 @@ def funnel(run: Searched, rung: int) -> dict[str, Any]:
     """
     rows = [_row(run, n, value) for n, value in sorted(run.fresh().items())]
     result = {"champion": run.champion, "finalists": rows, "steps": 0, "cost": 0, "rung": rung}
-    best = candidates(rows, run.champion)
+    best = candidates(rows, run.champion, run.config.complexity_cost)
     if not best:  # no finalist is better than the start
         return result
     outside = f"rung x{rung}; outside the budget: evolve funnel RUN --rung x{rung}"
@@ -180,13 +180,14 @@ def _row(run: Searched, number: int, fresh: float) -> dict[str, Any]:
     return {"id": number, "slots": slots, "statements": statements, "fresh": fresh, "rung": None}
 
 
-def candidates(rows: list[dict[str, Any]], champion: int) -> list[dict[str, Any]]:
+def candidates(rows: list[dict[str, Any]], champion: int, cost: float) -> list[dict[str, Any]]:
     """The finalists that go on: those better than the start on fresh seeds.
 
-    The champion there and the best of each number of slots come first, so that none is
-    crowded out; then the best.
+    The champion there and the worthiest of each number of slots come first, so that none is
+    crowded out; then the worthiest. `cost` is that of a statement, in fitness.
     """
-    better = sorted((row for row in rows if row["fresh"] > 0), key=lambda row: -row["fresh"])
+    better = [row for row in rows if row["fresh"] > 0]
+    better.sort(key=lambda row: cost * row["statements"] - row["fresh"])
     first = {row["slots"]: row["id"] for row in reversed(better)}
     first_ids = [champion, *first.values()]
     return sorted(better, key=lambda row: (row["id"] != champion, row["id"] not in first_ids))
