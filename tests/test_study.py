@@ -19,10 +19,12 @@ from evolve.search.stretches import Stretch
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
 
+OTHERS = {**study.VARIANTS, **study.CONTROLS}
 
-@pytest.mark.parametrize("name", study.CONTROLS)
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_control_has_settings_that_a_run_accepts(name: str) -> None:
-    settings = dict(study.CONTROLS[name])
+    settings = dict(OTHERS[name])
     if "start" in settings:
         settings["start"] = to_text(zoo(settings["start"]))
     accepted = Config.from_json(settings).to_json()
