@@ -37,6 +37,7 @@ SMALL = Config(
     closing_share=0.0,
     on_edges=0.0,
     complexity_cost=0.0,
+    statement_price=0.0,
 )
 
 

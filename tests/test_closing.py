@@ -119,7 +119,7 @@ def test_a_closing_goes_through_every_stage(fresh: Make) -> None:
 
 
 def test_every_number_of_slots_has_a_leader_with_a_name(fresh: Make) -> None:
-    folder, of = fresh(), settings_of(objective=EQUAL_MEMORY, finalists=12, complexity_cost=COST)
+    folder, of = fresh(), settings_of(objective=EQUAL_MEMORY, finalists=12, statement_price=COST)
     whole(folder, of, 150)
     found = summary_of(folder)
     leaders, rows = found["leaders"], found["finalists"]
@@ -248,7 +248,7 @@ def large_is_another_world(request: dict[str, Any]) -> dict[str, Any]:
 def test_the_champion_is_the_best_on_both_sizes(fresh: Make) -> None:
     moved = 0
     for seed in range(6):
-        folder, of = fresh(), settings_of(seed=seed, finalists=6, complexity_cost=COST)
+        folder, of = fresh(), settings_of(seed=seed, finalists=6, statement_price=COST)
         pool = whole(folder, of, answer=large_is_another_world)
         found = summary_of(folder)
         rows = {row["id"]: row for row in found["finalists"]}

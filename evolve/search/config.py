@@ -40,7 +40,9 @@ class Config:
         constants_tournament: members drawn to choose the parent of such a child.
         optimism: what tuning is expected to bring a structure, of which one program has
             been trained, in fitness; less by the square root of their number.
-        complexity_cost: of a live statement, in fitness, wherever programs are compared.
+        complexity_cost: of a live statement, in fitness, when parents are chosen.
+        statement_price: what a live statement must bring on fresh seeds, in fitness, when
+            the champion is chosen.
         candidates: children drawn, of which the most promising is trained.
         elite_share: share of the parents that are elite, the best of their length in this
             round; the others are drawn from the population by tournament.
@@ -84,7 +86,8 @@ class Config:
     constants_share: float = 0.4
     constants_tournament: int = 8
     optimism: float = 0.015
-    complexity_cost: float = 0.01
+    complexity_cost: float = 0.005
+    statement_price: float = 0.01
     candidates: int = 8
     elite_share: float = 0.5
     structure_tries: int = 2
@@ -104,7 +107,7 @@ class Config:
     look_ahead: int = 16
     time_limit: float = 60.0
     finalists: int = 24
-    judge_seeds: int = 16
+    judge_seeds: int = 32
     closing_share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -117,7 +120,7 @@ class Config:
         for name in ("on_edges", "constants_share", "elite_share"):
             fits = 0 <= getattr(self, name) <= 1
             _require(fits, name, getattr(self, name), "a share from 0 to 1")
-        for name in ("optimism", "complexity_cost"):
+        for name in ("optimism", "complexity_cost", "statement_price"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("seed", "tuning_evaluations", "max_statements"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")

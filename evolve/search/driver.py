@@ -198,8 +198,8 @@ class Driver:
         finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
         judged = self._judge_stage(judge.FINAL, list(finalists))
         statements = {n: self.log.complexity(n)[1] for n in judged}
-        cost = self.config.complexity_cost
-        champion = judge.champion(judged, evolution.baseline, self.untrained, statements, cost)
+        price = self.config.statement_price
+        champion = judge.champion(judged, evolution.baseline, self.untrained, statements, price)
         pair = list(dict.fromkeys([evolution.baseline, champion]))
         self._judge_stage(judge.HELDOUT, pair)
         facts = {"baseline": evolution.baseline, "champion": champion}

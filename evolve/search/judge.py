@@ -2,7 +2,7 @@
 
 The search scores thousands of programs on the same seeds, so the best score is
 partly luck. The finalists are trained again on fresh seeds (initial weights and
-batches); the best there, statements having their cost, is the champion. Champion and
+batches); the best there, statements having their price, is the champion. Champion and
 baseline are then trained on seeds that nothing was chosen on, and compared on the held-out
 split.
 """
@@ -47,9 +47,9 @@ def seeds(stage: str, count: int) -> list[int]:
     return [FIRST_SEED[stage] + i for i in range(count)]
 
 
-def worthiest(scores: Mapping[int, float], statements: Mapping[int, int], cost: float) -> int:
-    """The program of the highest score less what its statements cost; of equals the shorter."""
-    return max(scores, key=lambda n: (scores[n] - cost * statements[n], -statements[n], -n))
+def worthiest(scores: Mapping[int, float], statements: Mapping[int, int], price: float) -> int:
+    """The program of the highest score less the price of its statements; of equals the shorter."""
+    return max(scores, key=lambda n: (scores[n] - price * statements[n], -statements[n], -n))
 
 
 def champion(
@@ -57,12 +57,12 @@ def champion(
     baseline: int,
     untrained: Losses,
     statements: Mapping[int, int],
-    cost: float,
+    price: float,
 ) -> int:
     """The worthiest on the fresh seeds of the baseline and the programs better than it.
 
     `untrained` are the losses before training that the search uses; only their
-    mean matters here, as the scale. `cost` is that of a statement, in fitness.
+    mean matters here, as the scale. `price` is what a statement must bring, in fitness.
     """
     if not judged[baseline]:  # it failed on the fresh seeds: whatever did not is better
         return next((number for number, losses in judged.items() if losses), baseline)
@@ -71,7 +71,7 @@ def champion(
         value = fitness(losses, judged[baseline], untrained)
         if number != baseline and value is not None and value > 0:
             scores[number] = value
-    return worthiest(scores, statements, cost)
+    return worthiest(scores, statements, price)
 
 
 def compare(losses: Losses, baseline: Losses, untrained: Losses) -> Comparison | None:

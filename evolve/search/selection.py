@@ -145,7 +145,7 @@ class Selection:
 
     def _niche_rank(self, niche: int) -> float:
         best = self._bests.round.get(niche)
-        return float("-inf") if best is None else self._bests.worth(best)
+        return float("-inf") if best is None else self._results.expected(best)
 
     def _prospect(self, number: int) -> float:
         """Worth, and what tuning its constants may still bring: less the more were tried."""

@@ -65,7 +65,7 @@ def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, A
     found = []
     for slots in sorted({slots for slots, _ in complexity.values()}):
         scores = {n: value for n, value in fresh.items() if complexity[n][0] == slots}
-        leader = judge.worthiest(scores, statements, run.config.complexity_cost)
+        leader = judge.worthiest(scores, statements, run.config.statement_price)
         if champion in scores:
             leader = champion
         known = named if leader == champion else _named(prove(run.program(leader)))

@@ -97,7 +97,7 @@ def funnel(run: Searched, rung: int) -> dict[str, Any]:
     """
     rows = [_row(run, n, value) for n, value in sorted(run.fresh().items())]
     result = {"champion": run.champion, "finalists": rows, "steps": 0, "cost": 0, "rung": rung}
-    best = candidates(rows, run.champion, run.config.complexity_cost)
+    best = candidates(rows, run.champion, run.config.statement_price)
     if not best:  # no finalist is better than the start
         return result
     outside = f"rung x{rung}; outside the budget: evolve funnel RUN --rung x{rung}"
@@ -149,7 +149,7 @@ def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
     baseline, others = at_rung.at_their_best(start, [run.program(row["id"]) for row in rows])
     for row, value in zip(rows, at_rung.fitness(others, baseline), strict=True):
         row["rung"] = value
-    champion = choose(rows, run.config.complexity_cost)
+    champion = choose(rows, run.config.statement_price)
     winner = others[[row["id"] for row in rows].index(champion)]
     heldout = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
     losses, small = (None, 0) if champion == run.champion else _small_heldout(run, champion)
@@ -180,26 +180,26 @@ def _row(run: Searched, number: int, fresh: float) -> dict[str, Any]:
     return {"id": number, "slots": slots, "statements": statements, "fresh": fresh, "rung": None}
 
 
-def candidates(rows: list[dict[str, Any]], champion: int, cost: float) -> list[dict[str, Any]]:
+def candidates(rows: list[dict[str, Any]], champion: int, price: float) -> list[dict[str, Any]]:
     """The finalists that go on: those better than the start on fresh seeds.
 
     The champion there and the worthiest of each number of slots come first, so that none is
-    crowded out; then the worthiest. `cost` is that of a statement, in fitness.
+    crowded out; then the worthiest. `price` is what a statement must bring, in fitness.
     """
     better = [row for row in rows if row["fresh"] > 0]
-    better.sort(key=lambda row: cost * row["statements"] - row["fresh"])
+    better.sort(key=lambda row: price * row["statements"] - row["fresh"])
     first = {row["slots"]: row["id"] for row in reversed(better)}
     first_ids = [champion, *first.values()]
     return sorted(better, key=lambda row: (row["id"] != champion, row["id"] not in first_ids))
 
 
-def choose(rows: list[dict[str, Any]], cost: float) -> int:
+def choose(rows: list[dict[str, Any]], price: float) -> int:
     """The worthiest by the mean of both sizes; by the first if all failed there.
 
-    `cost` is that of a statement, in fitness.
+    `price` is what a statement must bring, in fitness.
     """
     finished = [row for row in rows if row["rung"] is not None]
     scores = {row["id"]: fmean([row["fresh"], row["rung"]]) for row in finished}
     if not scores:
         scores = {row["id"]: row["fresh"] for row in rows}
-    return judge.worthiest(scores, {row["id"]: row["statements"] for row in rows}, cost)
+    return judge.worthiest(scores, {row["id"]: row["statements"] for row in rows}, price)
