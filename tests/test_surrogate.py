@@ -15,7 +15,7 @@ from test_stretches import stretch
 from evolve.search import surrogate as search_surrogate
 from evolve.search.log import AGAIN
 from evolve.search.mutation import Mutant, mutate
-from evolve.search.results import BENEFIT, NOISE, Result, Results
+from evolve.search.results import NOISE, Result, Results
 from evolve.search.stretches import Stretch
 from evolve.search.surrogate import DIRECTIONS, SIGNAL, SIZES, UNKNOWN, Surrogate
 from primitives.abstract import analyse
@@ -189,12 +189,22 @@ def test_the_most_promising_of_the_children_is_trained(monkeypatch: pytest.Monke
 def test_a_guess_and_a_score_are_weighed_as_two_measurements(
     mean: float, deviation: float, loss: float, seeds: int
 ) -> None:
-    """Means weighed by precision; what promises more is what is less known."""
+    """Means weighed by precision; the improvement is a mean over what is not known."""
     found = results([[1.0] * 4, [loss] * seeds])
     found[1].guess = [mean, deviation]
     precisions = (deviation**-2, seeds * NOISE**-2)
     together = (mean, found.measured(1)) @ np.array(precisions) / sum(precisions)
     assert found.expected(1) == pytest.approx(together)
-    assert found.promise(1) - together == pytest.approx(BENEFIT / np.sqrt(sum(precisions)))
+    spread = 1 / np.sqrt(sum(precisions))
+    grid = np.linspace(-9, 9, 20_001)
+    density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi) * (grid[1] - grid[0])
+    for bar in (together - spread, together, together + 2 * spread):
+        beyond = np.maximum(together + spread * grid - bar, 0) @ density
+        assert found.improvement(1, bar) == pytest.approx(beyond, rel=1e-4)
+    assert found.improvement(1, float("-inf")) == float("inf")
+    found[1].guess = [mean, 0.0]
+    assert found.improvement(1, mean - 0.5) == pytest.approx(0.5)
     found[1].guess = None
-    assert found.promise(1) == found.expected(1) == found.measured(1)
+    assert found.expected(1) == found.measured(1)
+    assert found.improvement(1, found.measured(1) - 0.5) == pytest.approx(0.5)
+    assert found.improvement(1, found.measured(1) + 0.5) == 0

@@ -9,8 +9,8 @@ from evolve.search.results import Results
 
 #: Programs that are worth less than the best of their niche by more are not trained again.
 NEAR = 0.015
-#: And those that do not promise to be better by more are not, either.
-BETTER = 0.01
+#: And those of which no larger improvement is expected are not, either.
+BETTER = 0.003
 
 
 class Bests:
@@ -48,23 +48,24 @@ class Bests:
 
     def is_behind(self, number: int) -> bool:
         """Whether one no longer than this program is expected to be as good, or any much better."""
-        return self._is_behind(number, self._results.expected(number))
+        return self._results.expected(number) <= self._bar(number)
 
     def is_hopeless(self, number: int) -> bool:
-        """Whether it would be so, were this program worth as much as it may well be."""
-        return self._is_behind(number, self._results.promise(number) - BETTER)
+        """Whether it hardly ever would be better, were it trained on more seeds."""
+        return self._results.improvement(number, self._bar(number)) < BETTER
 
     def worth(self, number: int) -> float:
         """The fitness that is expected of a program, less what its live statements cost."""
         return self._results.expected(number) - self._cost * self._results[number].live
 
-    def _is_behind(self, number: int, fitness: float) -> bool:
-        expected, result = self._results.expected, self._results[number]
-        best = self.round.get(result.niche)
-        if best is not None and fitness - self._cost * result.live < self.worth(best) - NEAR:
-            return True
-        front = self._fronts[result.niche]
-        return any(fitness <= expected(n) for n in front if self._results[n].live <= result.live)
+    def _bar(self, number: int) -> float:
+        """The fitness above which a program is not behind."""
+        result = self._results[number]
+        front, best = self._fronts[result.niche], self.round.get(result.niche)
+        bars = [self._results.expected(n) for n in front if self._results[n].live <= result.live]
+        if best is not None:
+            bars.append(self.worth(best) - NEAR + self._cost * result.live)
+        return max(bars, default=float("-inf"))
 
     def note(self, number: int) -> tuple[bool, bool]:
         """A program that is not behind; whether it is the best of its niche, and of the round."""

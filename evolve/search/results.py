@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import erf, exp, pi, sqrt
 
 from evolve.search.fitness import (
     Hurdles,
@@ -21,8 +21,6 @@ from proxy_tasks.status import FINISHED, STOPPED
 
 #: The standard deviation of a fitness on one seed about that on many.
 NOISE = 0.02
-#: How many standard deviations of what is not known count as promise.
-BENEFIT = 1.0
 #: A niche has hurdles once so many of its members have finished.
 _ENOUGH = 8
 
@@ -159,13 +157,20 @@ class Results:
         known = NOISE**2 / self._all[number].seeds
         return mean + (measured - mean) * deviation**2 / (deviation**2 + known)
 
-    def promise(self, number: int) -> float:
-        """What a program may well be worth: more than is expected if it is like no other."""
-        guess, expected = self._all[number].guess, self.expected(number)
-        if guess is None or expected == float("-inf"):
-            return expected
+    def improvement(self, number: int, bar: float) -> float:
+        """What is expected of a program beyond a bar, if only what exceeds it counts.
+
+        More if it is like no other: the *expected improvement* of Jones et al., "Efficient
+        global optimization of expensive black-box functions" (1998), eq. 15.
+        """
+        ahead, guess = self.expected(number) - bar, self._all[number].guess
+        if guess is None or guess[1] == 0 or ahead == float("-inf"):
+            return max(ahead, 0.0)
         known = NOISE**2 / self._all[number].seeds
-        return expected + BENEFIT * sqrt(guess[1] ** 2 * known / (guess[1] ** 2 + known))
+        deviation = sqrt(guess[1] ** 2 * known / (guess[1] ** 2 + known))
+        z = ahead / deviation
+        density = exp(-z * z / 2) / sqrt(2 * pi)
+        return ahead * (1 + erf(z / sqrt(2))) / 2 + deviation * density
 
     def hurdles(
         self, members: Sequence[int], capacity: int, slack: tuple[float, float]

@@ -12,10 +12,13 @@ from evolve.search.breeding import Breeding
 from evolve.search.config import Config
 from evolve.search.mutation import Mutant, mutate_constants
 from evolve.search.population import Population
-from evolve.search.results import BENEFIT, Results
+from evolve.search.results import Results
 from evolve.search.surrogate import Surrogate
 from evolve.search.tries import Tries
 from primitives.program import Program
+
+#: How many standard deviations of what is not known count as promise.
+BENEFIT = 1.0
 
 Child = tuple[int, Mutant]
 
