@@ -96,7 +96,7 @@ class Config:
     niche_tournament: int = 2
     patience: int = 4_000
     restart: str = "start"
-    replicates: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    replicates: tuple[int, ...] = (1, 2, 4, 8, 16)
     hurdle_slack: tuple[float, float] = (0.02, 0.05)
     tuning_evaluations: int = 600
     tuning_population: int = 20
@@ -107,7 +107,7 @@ class Config:
     look_ahead: int = 16
     time_limit: float = 60.0
     finalists: int = 24
-    judge_seeds: int = 32
+    judge_seeds: int = 16
     closing_share: float = 0.2
 
     def __post_init__(self) -> None:
