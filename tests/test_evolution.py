@@ -166,17 +166,22 @@ def test_hits_take_the_earlier_result() -> None:
     assert any(r.fitness != rows[r.source].fitness for r in across if r.source is not None)
 
 
-def test_a_child_that_steps_as_its_parent_does_takes_its_result(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def shorter_steps_alike(monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    """Let children that are shorter than their parent pass for ones that step as it does."""
     draw = Breeding.other_structure
 
     def alike(breeding: Breeding, parent: Program, rng: Random) -> list[Mutant]:
         (mutant,) = draw(breeding, parent, rng)
-        shorter = 5 < mutant.analysis.statements < analyse(parent).statements
-        return [mutant._replace(alike=shorter, passed=0)]
+        shorter = least <= mutant.analysis.statements < analyse(parent).statements
+        return [mutant._replace(alike=shorter)]
 
     monkeypatch.setattr(Breeding, "other_structure", alike)
+
+
+def test_a_child_that_steps_as_its_parent_does_takes_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shorter_steps_alike(monkeypatch, least=6)
     fold = Fold(config(constants_share=0.3, patience=1000))
     rows = fold.run(150)
     taken = [r for r in rows if r.source is not None and r.source == r.parent]
@@ -198,14 +203,7 @@ def test_a_child_that_steps_as_its_parent_does_takes_its_result(
 def test_the_shorter_of_two_that_step_alike_is_the_best_of_its_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    draw = Breeding.other_structure
-
-    def alike(breeding: Breeding, parent: Program, rng: Random) -> list[Mutant]:
-        (mutant,) = draw(breeding, parent, rng)
-        shorter = mutant.analysis.statements < analyse(parent).statements
-        return [mutant._replace(alike=shorter)]
-
-    monkeypatch.setattr(Breeding, "other_structure", alike)
+    shorter_steps_alike(monkeypatch, least=0)
     fold = Fold(config(constants_share=0.3, patience=1000, elite_share=0.8))
     instead = 0
     for before, record in states(fold, 200):

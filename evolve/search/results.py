@@ -150,12 +150,7 @@ class Results:
 
     def expected(self, number: int) -> float:
         """The same, and the guess, each as much as it is sure: few seeds tell little."""
-        measured, guess = self.measured(number), self._all[number].guess
-        if guess is None or measured == float("-inf"):
-            return measured
-        mean, deviation = guess
-        known = NOISE**2 / self._all[number].seeds
-        return mean + (measured - mean) * deviation**2 / (deviation**2 + known)
+        return self._believed(number)[0]
 
     def improvement(self, number: int, bar: float) -> float:
         """What is expected of a program beyond a bar, if only what exceeds it counts.
@@ -163,14 +158,24 @@ class Results:
         More if it is like no other: the *expected improvement* of Jones et al., "Efficient
         global optimization of expensive black-box functions" (1998), eq. 15.
         """
-        ahead, guess = self.expected(number) - bar, self._all[number].guess
-        if guess is None or guess[1] == 0 or ahead == float("-inf"):
+        mean, deviation = self._believed(number)
+        ahead = mean - bar
+        if deviation == 0:
             return max(ahead, 0.0)
-        known = NOISE**2 / self._all[number].seeds
-        deviation = sqrt(guess[1] ** 2 * known / (guess[1] ** 2 + known))
         z = ahead / deviation
         density = exp(-z * z / 2) / sqrt(2 * pi)
         return ahead * (1 + erf(z / sqrt(2))) / 2 + deviation * density
+
+    def _believed(self, number: int) -> tuple[float, float]:
+        """The mean and standard deviation that guess and measurement leave; 0 without a guess."""
+        measured, guess = self.measured(number), self._all[number].guess
+        if guess is None or measured == float("-inf"):
+            return measured, 0.0
+        mean, deviation = guess
+        known = NOISE**2 / self._all[number].seeds
+        both = deviation**2 + known
+        mean += (measured - mean) * deviation**2 / both
+        return mean, sqrt(deviation**2 * known / both)
 
     def hurdles(
         self, members: Sequence[int], capacity: int, slack: tuple[float, float]
