@@ -17,7 +17,7 @@ from evolve.search.log import AGAIN
 from evolve.search.mutation import Mutant, mutate
 from evolve.search.results import NOISE, Result, Results
 from evolve.search.stretches import Stretch
-from evolve.search.surrogate import DIRECTIONS, SIGNAL, SIZES, UNKNOWN, Surrogate
+from evolve.search.surrogate import DIRECTIONS, SCATTER, SIGNAL, SIZES, UNKNOWN, Surrogate
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text
@@ -101,7 +101,7 @@ def test_guesses_are_those_of_a_gaussian_process(
         return SIGNAL**2 * (1 + r + r**2 / 3) * np.exp(-r)
 
     among = np.array([[covariance(apart(p, q)) for q in given_] for p in given_])
-    noise = np.diag([NOISE**2 / len(seeds) for seeds in losses])
+    noise = np.diag([SCATTER**2 / len(seeds) for seeds in losses])
     shared = np.array([covariance(apart(PROGRAMS[asked], q, factor)) for q in given_])
     gain = shared @ np.linalg.inv(among + noise)
     measured = np.array([fitness.measured(n) for n in range(len(losses))])
@@ -119,7 +119,7 @@ def test_what_is_known_is_cleared_of_luck_but_not_of_sense() -> None:
         worth = made.worth(number, 0)
         assert worth == pytest.approx(made.guess([mutant(program)])[0][0])
         measured = fitness.measured(number)
-        assert worth is not None and abs(worth - measured) < 2 * NOISE
+        assert worth is not None and abs(worth - measured) < 2 * SCATTER
     assert made.worth(99, 0) is None
 
 

@@ -10,14 +10,15 @@ import random
 from collections.abc import Mapping, Sequence
 
 from evolve.search.config import RANDOM, Config
-from evolve.search.mutation import Mutant, gentler, mutate, mutate_constants
+from evolve.search.idle import without_idle
+from evolve.search.mutation import TUNE, Mutant, gentler, mutate, mutate_constants
 from evolve.search.random_programs import random_program
 from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
 from evolve.search.tries import Tries
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
 from primitives.program import Program, ProgramError
-from primitives.text import from_text
+from primitives.text import from_text, statement_text
 
 #: How many children are drawn, at most; then the last one is taken.
 DRAWS = 64
@@ -129,8 +130,12 @@ class Breeding:
                 break
         return mutant
 
-    def at_its_size(self, mutant: Mutant) -> Mutant | None:
-        """The child with its steps multiplied by its factor; None if no constant does it."""
+    def ready(self, mutant: Mutant) -> Mutant | None:
+        """The child as it is trained: without idle statements, its steps times its factor.
+
+        None if no constant does that.
+        """
+        mutant = self._lean(mutant)
         if mutant.factor == 1:
             return mutant
         try:
@@ -141,4 +146,19 @@ class Breeding:
             program=program,
             analysis=analyse(program),
             mutation=f"{mutant.mutation}; steps times {mutant.factor:g}",
+        )
+
+    def _lean(self, mutant: Mutant) -> Mutant:
+        if mutant.mutation.startswith(TUNE) or self._config.method == RANDOM:
+            return mutant
+        program, gone = without_idle(mutant.program, self._stretches)
+        if not gone:
+            return mutant
+        analysis = analyse(program)
+        same_size = len(analysis.slots) == len(mutant.analysis.slots)
+        return mutant._replace(
+            program=program,
+            analysis=analysis,
+            mutation=f"{mutant.mutation}; without {', '.join(map(statement_text, gone))}",
+            guess=mutant.guess if same_size else None,  # that was for a smaller model
         )

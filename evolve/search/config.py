@@ -88,7 +88,7 @@ class Config:
     optimism: float = 0.015
     complexity_cost: float = 0.005
     statement_price: float = 0.01
-    candidates: int = 8
+    candidates: int = 16
     elite_share: float = 0.5
     structure_tries: int = 2
     on_edges: float = 0.75

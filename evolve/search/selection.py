@@ -89,9 +89,9 @@ class Selection:
             elif not children:
                 return parent, first
         for parent, mutant in self._most_promising_first(children):
-            sized = self._breeding.at_its_size(mutant)
-            if sized is not None:
-                return parent, sized._replace(passed=passed)
+            ready = self._breeding.ready(mutant)
+            if ready is not None:
+                return parent, ready._replace(passed=passed)
         return parent, mutant._replace(passed=passed)
 
     def _draw(

@@ -24,7 +24,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from threadpoolctl import ThreadpoolController
 
 from evolve.search.mutation import Mutant
-from evolve.search.results import NOISE, Results
+from evolve.search.results import Results
 from evolve.search.stretches import Stretch, updates
 from primitives.program import Program
 from primitives.text import from_text
@@ -33,6 +33,9 @@ from primitives.text import from_text
 #: when fitness is another; and the standard deviation, in fitness, of what is modelled. With
 #: the noise they are near the likeliest for 13 stretches of 500 trainings on `text_transformer`.
 DIRECTIONS, SIZES, SIGNAL = 0.5, 1.0, 0.08
+#: The standard deviation of a fitness on one seed about what is modelled: more than that
+#: about its mean on many, because the stretches do not show all that decides it.
+SCATTER = 0.02
 #: The fitness of what is not known, and what is not told from worse.
 UNKNOWN, FLOOR = -0.05, -0.15
 #: The last so many programs of a niche are remembered; with fewer nothing is guessed.
@@ -148,7 +151,7 @@ class Surrogate:
         given = self._stack(rows)
         with _one_thread():
             shared = _covariance(given, given)
-            factor = cholesky(shared + np.diag(NOISE**2 / seeds), lower=True)
+            factor = cholesky(shared + np.diag(SCATTER**2 / seeds), lower=True)
             weights = cho_solve((factor, True), fitness - UNKNOWN)
             found = UNKNOWN + shared @ weights
         worth = dict(zip((number for number, _ in known), found.tolist(), strict=True))
