@@ -198,7 +198,8 @@ def ancestry(log: RunLog, record: Record | None) -> Iterator[Record]:
 
 
 def _told(record: Record) -> dict[str, Any]:
-    return {"id": record.number, "mutation": record.mutation, "fitness": record.fitness}
+    facts = {"id": record.number, "mutation": record.mutation, "fitness": record.fitness}
+    return {**facts, "slots": record.slots, "live": record.live, "structure": record.structure[:8]}
 
 
 def read() -> dict[str, dict[str, Any]]:

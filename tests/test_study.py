@@ -16,6 +16,7 @@ from evolve.search.config import Config
 from evolve.search.log import AGAIN
 from evolve.search.mutation import TUNE
 from evolve.search.stretches import Stretch
+from primitives.abstract import analyse
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
 
@@ -106,7 +107,9 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     digest = rows["seed-9"]
     assert (digest["budget"], digest["evaluated"], digest["settings"]) == ("60evals", 60, settings)
     assert digest["ancestry"][0]["id"] == digest["champion"]["id"]
-    assert digest["ancestry"][-1] == {"id": 0, "mutation": "start", "fitness": 0.0}
+    oldest = digest["ancestry"][-1]
+    assert (oldest["id"], oldest["mutation"], oldest["fitness"]) == (0, "start", 0.0)
+    assert (oldest["slots"], oldest["live"]) == (2, analyse(zoo("adamw")).statements)
     assert study.table(rows).splitlines()[2].startswith(f"| seed-9 | #{digest['champion']['id']}")
     program = from_text(found_programs.text("seed-9", digest))
     assert program == from_text(digest["champion"]["live_program"])
