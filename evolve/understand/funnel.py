@@ -24,7 +24,7 @@ from primitives.text import from_text, to_text
 #: Finalists that go to the larger rung at most.
 CANDIDATES = 4
 #: Fresh seeds that choose among the candidates, and held-out pairs that compare.
-FRESH, PAIRS = 8, 8
+FRESH, PAIRS = 8, 16
 #: Factors of an update that are tried there, besides 1: larger models want smaller steps.
 SCALES = (0.125, 0.25, 0.35, 0.5, 0.71, 1.41, 2.0)
 
