@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
 import jsonschema
@@ -286,7 +287,7 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
         assert asked["share"] * (2 + slots) == pytest.approx(4)
     heldout = {asked["seeds"][0] for asked in trained if asked["split"] == "heldout"}
     others = {asked["seeds"][0] for asked in trained if asked["split"] != "heldout"}
-    assert heldout == {judge.FIRST_SEED[judge.HELDOUT] + i for i in range(8)}
+    assert heldout == {judge.FIRST_SEED[judge.HELDOUT] + i for i in range(funnel.PAIRS)}
     fresh_seeds = {judge.FIRST_SEED[judge.FINAL] + i for i in range(funnel.FRESH)}
     assert others == fresh_seeds | {CHOOSING + i for i in range(tuning.SEEDS)}
     assert DECIDING not in others
@@ -384,7 +385,8 @@ def test_outside_the_budget_a_rung_is_recorded_and_not_compared(fresh: Make) -> 
         (b - c) / (UNTRAINED - b)
         for b, c in zip(rungs["x100"]["baseline"]["a"], rungs["x100"]["champion"]["a"], strict=True)
     ]
-    assert comparison["mean"] == pytest.approx(sum(gains) / 8) and comparison["pairs"] == 8
+    assert comparison["mean"] == pytest.approx(fmean(gains))
+    assert comparison["pairs"] == funnel.PAIRS
 
 
 # -- the tuning ---------------------------------------------------------------

@@ -25,7 +25,7 @@ from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.search.config import Config
 from evolve.search.log import RunLog
 from evolve.search.summary import summarize
-from evolve.understand import tuning
+from evolve.understand import funnel, tuning
 from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks.catalog import resolve
@@ -132,7 +132,7 @@ def test_the_funnel_command(cli: Cli, finished: Path, rung: str) -> None:
     assert (code, err) == (0, "")
     printed: dict[str, Any] = json.loads(out)
     jsonschema.validate(printed, json.loads((SCHEMAS / "funnel.json").read_text()))
-    assert printed["rung"] == rung and printed["comparison"]["pairs"] == 8
+    assert printed["rung"] == rung and printed["comparison"]["pairs"] == funnel.PAIRS
     kept = json.loads(cli("inspect", finished, "--json")[1])["heldout"]["rungs"][rung]
     assert kept == {key: printed[key] for key in kept}
     text = cli("funnel", finished, "--rung", rung, "--workers", 0)[1]
