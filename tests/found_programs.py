@@ -1,8 +1,9 @@
-"""What the rediscovery study found, as program files that `evolve export` takes.
+"""What the rediscovery study found, as program files that `evolve export` takes, and a table.
 
 `python tests/found_programs.py` writes `discovered/programs/UNIT.txt` for the champion of each
 unit of the study, from its digest in `discovered/study`: the simplified program, and above it where
-it comes from, the raw program, the steps between them and what it is worth.
+it comes from, the raw program, the steps between them and what it is worth. And it writes the
+study's table into the README.
 """
 
 from __future__ import annotations
@@ -11,14 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rediscovery_study import compared, read
+from rediscovery_study import compared, read, table
 
-PROGRAMS = Path(__file__).parent.parent / "discovered" / "programs"
+ROOT = Path(__file__).parent.parent
+PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "README.md"
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 
 def main() -> None:
-    for unit, digest in read().items():
+    found = read()
+    for unit, digest in found.items():
         (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest))
+    before, _, after = parts(README.read_text())
+    README.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
+
+
+def parts(readme: str) -> tuple[str, str, str]:
+    """What stands before the table, the table, and what stands after it."""
+    before, rest = readme.split(BEGIN)
+    shown, after = rest.split(END)
+    return before, shown.strip(), after
 
 
 def text(unit: str, digest: dict[str, Any]) -> str:

@@ -234,14 +234,26 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         )
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     seeds = [row for name, row in rows.items() if name.startswith("seed-")]
-    lions = sum((row["champion"]["identity"] or {}).get("family") == "lion" for row in seeds)
-    if seeds:
-        interval = binomtest(lions, len(seeds)).proportion_ci(method="exact")
-        text += (
-            f"\n\nLion in {lions} of {len(seeds)} seeds "
-            f"(95 % interval {interval.low:.0%} to {interval.high:.0%})."
+    return f"{text}\n\n{found(seeds)}" if seeds else text
+
+
+def found(seeds: Sequence[dict[str, Any]]) -> str:
+    """How many seeds found Lion, and after how much, in words."""
+    lions = [s for s in seeds if (s["champion"]["identity"] or {}).get("family") == "lion"]
+    exact = sum(s["champion"]["identity"]["exact"] for s in lions)
+    interval = binomtest(len(lions), len(seeds)).proportion_ci(method="exact")
+    words = (
+        f"Lion in {len(lions)} of {len(seeds)} seeds "
+        f"(95 % interval {interval.low:.0%} to {interval.high:.0%}), exact in {exact}."
+    )
+    first = [s["first_lion"] for s in seeds if s["first_lion"]]
+    if first:
+        to = [f"{median(f[k] for f in first):,.0f}" for k in ("generated", "trained", "steps")]
+        words += (
+            f" To the first program that steps as Lion does, median: {to[0]} programs, "
+            f"{to[1]} trained, {to[2]} training steps."
         )
-    return text
+    return words
 
 
 def compared(comparison: dict[str, Any] | None) -> str:

@@ -12,6 +12,7 @@ import rediscovery_study as study
 from fakes import Fold, config
 from test_stretches import stretch
 
+from evolve.export.catalog import TARGETS, emit
 from evolve.search.config import Config
 from evolve.search.log import AGAIN
 from evolve.search.mutation import TUNE
@@ -86,7 +87,8 @@ def digest(family: str | None) -> dict[str, Any]:
 def test_the_table_counts_the_seeds_that_found_lion() -> None:
     rows = {f"seed-{i}": digest(name) for i, name in enumerate(["lion", None, "lion", "signum"])}
     text = study.table({**rows, "random-search-loss": digest("lion")})
-    assert "Lion in 2 of 4 seeds (95 % interval 7% to 93%)." in text
+    assert "Lion in 2 of 4 seeds (95 % interval 7% to 93%), exact in 2." in text
+    assert "median: 1,234 programs, 500 trained, 200,000 training steps." in text
     lines = text.splitlines()
     compared = "+0.0300 ± 0.0040, p = 1e-06"
     assert f"| seed-0 | #7 | lion | yes | lion | {compared} | - | 1,234 | 500 |" in lines[2]
@@ -125,6 +127,18 @@ def test_what_is_kept_is_what_was_found(unit: str) -> None:
     from_text(kept)
     newest, *_, oldest = FOUND[unit]["ancestry"]
     assert newest["id"] == FOUND[unit]["champion"]["id"] and oldest["mutation"] == "start"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("unit", FOUND)
+def test_what_was_found_exports(unit: str, target: str) -> None:
+    program = from_text((found_programs.PROGRAMS / f"{unit}.txt").read_text())
+    assert emit(target, program, "found", {}).strip()
+
+
+def test_the_readme_shows_the_study() -> None:
+    _, shown, _ = found_programs.parts(found_programs.README.read_text())
+    assert shown == study.table(FOUND), "run: python tests/found_programs.py"
 
 
 def test_agreement_is_one_for_the_known_order_and_minus_one_for_its_reverse() -> None:
