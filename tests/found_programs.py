@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rediscovery_study import compared, read, table
+from rediscovery_study import champions, compared, named, read, table
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "README.md"
@@ -20,11 +20,11 @@ BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 
 def main() -> None:
-    found = read()
+    found, later = read(), champions()
     for unit, digest in found.items():
-        (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest))
+        (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest, later.get(unit)))
     before, _, after = parts(README.read_text())
-    README.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
+    README.write_text(f"{before}{BEGIN}\n{table(found, later)}\n{END}{after}")
 
 
 def parts(readme: str) -> tuple[str, str, str]:
@@ -34,10 +34,11 @@ def parts(readme: str) -> tuple[str, str, str]:
     return before, shown.strip(), after
 
 
-def text(unit: str, digest: dict[str, Any]) -> str:
-    """The file of a unit's champion."""
+def text(unit: str, digest: dict[str, Any], later: dict[str, Any] | None = None) -> str:
+    """The file of a unit's champion: as its run ended; what it came to later stands above."""
     simplified = digest["champion"]["simplified"] or digest["champion"]["live_program"]
-    return "".join(f"# {line}".rstrip() + "\n" for line in _header(unit, digest)) + simplified
+    lines = [*_header(unit, digest), *(_later(later) if later else [])]
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines) + simplified
 
 
 def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
@@ -56,6 +57,12 @@ def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
     yield "simplified:"
     for step in (champion["chain"] or {}).get("steps", []):
         yield f"    {step['kind']}: {step['how']}"
+
+
+def _later(later: dict[str, Any]) -> Iterator[str]:
+    yield f"with all ablations, at commit {later['commit']}: {named(later['identity'])}"
+    yield from (f"    {step['kind']}: {step['how']}" for step in later["chain"]["steps"])
+    yield from (f"    {line}" for line in later["simplified"].splitlines())
 
 
 def _worth(heldout: dict[str, Any] | None) -> str:

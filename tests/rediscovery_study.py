@@ -31,6 +31,8 @@ from primitives.text import from_text
 from proxy_tasks.status import FINISHED
 
 RESULTS = Path(__file__).parent.parent / "discovered" / "study"
+#: What champions came to with all ablations: see `champions_study.py`.
+CHAMPIONS = RESULTS.parent / "champions.json"
 SEEDS, BUDGET = range(5), "30m"
 #: What the search finds from elsewhere, with fewer functions, or for loss alone.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -51,7 +53,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 
 def main(arguments: list[str]) -> None:
     if arguments == ["--table"]:
-        print(table(read()))
+        print(table(read(), champions()))
         return
     folder = Path(arguments[0])
     for seed in SEEDS:
@@ -207,10 +209,23 @@ def read() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a line for each unit, and how many seeds found Lion, with a 95 % interval."""
-    head = ["run", "champion", "simplified to", "exact", "one slot", "held out, x1", "x10"]
-    head += ["first Lion: programs", "trained", "training steps", "of", "hits", "redundant"]
+def champions() -> dict[str, dict[str, Any]]:
+    """What each champion was simplified to with all ablations, by unit."""
+    found: dict[str, dict[str, Any]] = {}
+    return json.loads(CHAMPIONS.read_text()) if CHAMPIONS.exists() else found
+
+
+def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | None = None) -> str:
+    """Markdown: a line for each unit, and how many seeds found Lion, with a 95 % interval.
+
+    Arguments:
+        rows: the digests, by unit.
+        later: what champions came to with all ablations, which runs may have left out.
+    """
+    later = later or {}
+    head = ["run", "champion", "simplified to", "exact", "with all ablations", "one slot"]
+    head += ["held out, x1", "x10", "first Lion: programs", "trained", "training steps", "of"]
+    head += ["hits", "redundant"]
     lines = [head, ["---"] * len(head)]
     for name, row in rows.items():
         identity, first = row["champion"]["identity"] or {}, row["first_lion"]
@@ -223,6 +238,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
                 f"#{row['champion']['id']}",
                 identity.get("family") or "none",
                 "yes" if identity.get("exact") else "no",
+                named(later[name]["identity"]) if name in later else "-",
                 alone or "none",
                 compared(heldout.get("comparison")),
                 compared((rungs.get("x10") or {}).get("comparison")),
@@ -233,27 +249,40 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
             ]
         )
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    seeds = [row for name, row in rows.items() if name.startswith("seed-")]
-    return f"{text}\n\n{found(seeds)}" if seeds else text
+    seeds = {name: row for name, row in rows.items() if name.startswith("seed-")}
+    if not seeds:
+        return text
+    words = [f"Named by the runs themselves: {counted([r['champion'] for r in seeds.values()])}."]
+    if later:
+        words.append(f"With all ablations: {counted([later[name] for name in later])}.")
+    return f"{text}\n\n{' '.join([*words, *first_lions(list(seeds.values()))])}"
 
 
-def found(seeds: Sequence[dict[str, Any]]) -> str:
-    """How many seeds found Lion, and after how much, in words."""
-    lions = [s for s in seeds if (s["champion"]["identity"] or {}).get("family") == "lion"]
-    exact = sum(s["champion"]["identity"]["exact"] for s in lions)
-    interval = binomtest(len(lions), len(seeds)).proportion_ci(method="exact")
-    words = (
-        f"Lion in {len(lions)} of {len(seeds)} seeds "
-        f"(95 % interval {interval.low:.0%} to {interval.high:.0%}), exact in {exact}."
+def named(identity: dict[str, Any]) -> str:
+    """A name in short."""
+    return f"{identity['family'] or 'none'}{', exact' if identity['exact'] else ''}"
+
+
+def counted(found: Sequence[dict[str, Any]]) -> str:
+    """How many of some programs are Lion, in words."""
+    lions = [f["identity"] for f in found if (f["identity"] or {}).get("family") == "lion"]
+    exact = sum(identity["exact"] for identity in lions)
+    interval = binomtest(len(lions), len(found)).proportion_ci(method="exact")
+    return (
+        f"Lion in {len(lions)} of {len(found)} seeds "
+        f"(95 % interval {interval.low:.0%} to {interval.high:.0%}), exact in {exact}"
     )
+
+
+def first_lions(seeds: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """After how much there was a Lion, in words."""
     first = [s["first_lion"] for s in seeds if s["first_lion"]]
     if first:
         to = [f"{median(f[k] for f in first):,.0f}" for k in ("generated", "trained", "steps")]
-        words += (
-            f" To the first program that steps as Lion does, median: {to[0]} programs, "
+        yield (
+            f"To the first program that steps as Lion does, median: {to[0]} programs, "
             f"{to[1]} trained, {to[2]} training steps."
         )
-    return words
 
 
 def compared(comparison: dict[str, Any] | None) -> str:

@@ -84,11 +84,16 @@ def lions(decay: float) -> Callable[[Program], float]:
     return loss
 
 
-def sized(of: Program) -> float:
-    """A loss for which the size of the update matters, besides signs and memory."""
+def size_of(program: Program) -> float:
+    """The root mean square of its updates."""
     with np.errstate(all="ignore"):
-        size = float(np.sqrt(np.mean(replay(of) ** 2)))
-    away = abs(np.log10(size / 1e-3)) if 0 < size < np.inf else 9.0
+        return float(np.sqrt(np.mean(replay(program) ** 2)))
+
+
+def sized(of: Program, best: float = 1e-3) -> float:
+    """A loss for which the size of the update matters, besides signs and memory."""
+    size = size_of(of)
+    away = abs(np.log10(size / best)) if 0 < size < np.inf else 9.0
     return needs(sign=0.3, memory=0.3)(of) + 0.3 * min(away, 4.0) ** 2
 
 
@@ -206,6 +211,33 @@ def test_each_variant_first_gets_its_best_scale(
     step, _ = Ablation(trials).removal(of)
     functions = [s.function for s in step.after.statements] if step else ["exp"]
     assert ("exp" in functions) == (not rescaled)
+
+
+@pytest.mark.parametrize("worth", [0.0, 0.1])
+def test_a_term_goes_though_a_factor_must_take_its_place(worth: float) -> None:
+    """`interp(sign, average, 0.99)` adds a term and sets the scale: one statement for both."""
+    of = program(
+        "m",
+        "x = interp(g, m, 0.9)",
+        "m = interp(g, m, 0.99)",
+        "update = sign(x)",
+        "update = interp(update, x, 0.999)",
+    )
+
+    def loss(changed: Program) -> float:
+        functions = [s.function for s in live_program(changed).statements]
+        bare = functions.count("interp") < 3
+        return sized(changed, size_of(of)) + lions(0.0)(changed) - 1 + worth * bare
+
+    step, kept = Ablation(Trials(MadeUp(loss))).removal(of)  # type: ignore[arg-type]
+    if worth:
+        assert step is None
+        (term,) = [k for k in kept if k["statement"] == "interp removed (its first argument stays)"]
+        assert term["hopeless"] or term["loss_of_quality"]["low"] > term["margin"]
+    else:
+        assert step is not None and len(step.after.statements) == len(of.statements)
+        found = identified(step.after)
+        assert (found.family, found.exact) == ("lion", True)
 
 
 def test_the_best_scale_is_found() -> None:

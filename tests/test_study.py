@@ -87,12 +87,17 @@ def digest(family: str | None) -> dict[str, Any]:
 def test_the_table_counts_the_seeds_that_found_lion() -> None:
     rows = {f"seed-{i}": digest(name) for i, name in enumerate(["lion", None, "lion", "signum"])}
     text = study.table({**rows, "random-search-loss": digest("lion")})
-    assert "Lion in 2 of 4 seeds (95 % interval 7% to 93%), exact in 2." in text
+    count = "Lion in 2 of 4 seeds (95 % interval 7% to 93%), exact in 2."
+    assert f"Named by the runs themselves: {count} To the first" in text
     assert "median: 1,234 programs, 500 trained, 200,000 training steps." in text
     lines = text.splitlines()
     compared = "+0.0300 ± 0.0040, p = 1e-06"
-    assert f"| seed-0 | #7 | lion | yes | lion | {compared} | - | 1,234 | 500 |" in lines[2]
-    assert "| none | no | none |" in lines[3] and "| - | - | - |" in lines[3]
+    assert f"| seed-0 | #7 | lion | yes | - | lion | {compared} | - | 1,234 | 500 |" in lines[2]
+    assert "| none | no | - | none |" in lines[3] and "| - | - | - |" in lines[3]
+    later = {"seed-1": {"identity": {"family": "lion", "exact": False}}}
+    text = study.table(rows, later)
+    assert "| none | no | lion | none |" in text
+    assert "With all ablations: Lion in 1 of 1 seeds (95 % interval 3% to 100%), exact in 0" in text
 
 
 def test_a_unit_leaves_a_digest_and_a_program_file(
@@ -117,13 +122,13 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     assert program == from_text(digest["champion"]["live_program"])
 
 
-FOUND = study.read()
+FOUND, LATER = study.read(), study.champions()
 
 
 @pytest.mark.parametrize("unit", FOUND)
 def test_what_is_kept_is_what_was_found(unit: str) -> None:
     kept = (found_programs.PROGRAMS / f"{unit}.txt").read_text()
-    assert kept == found_programs.text(unit, FOUND[unit])
+    assert kept == found_programs.text(unit, FOUND[unit], LATER.get(unit))
     from_text(kept)
     newest, *_, oldest = FOUND[unit]["ancestry"]
     assert newest["id"] == FOUND[unit]["champion"]["id"] and oldest["mutation"] == "start"
@@ -138,7 +143,7 @@ def test_what_was_found_exports(unit: str, target: str) -> None:
 
 def test_the_readme_shows_the_study() -> None:
     _, shown, _ = found_programs.parts(found_programs.README.read_text())
-    assert shown == study.table(FOUND), "run: python tests/found_programs.py"
+    assert shown == study.table(FOUND, LATER), "run: python tests/found_programs.py"
 
 
 def test_agreement_is_one_for_the_known_order_and_minus_one_for_its_reverse() -> None:

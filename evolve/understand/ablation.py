@@ -66,12 +66,12 @@ class Ablation:
         shorter = []
         for (how, variant), own, (best, level) in zip(variants, plain, at_best, strict=True):
             merged = merged_scale(best)
-            # A removed factor that the best scale brings back is no removal.
-            brought_back = cost(merged) >= cost(program)
+            # A removed factor that the best scale brings back is no removal; a removed term is.
+            brought_back = _size(merged) >= _size(program)
             shorter.append((how, variant, own) if brought_back else (how, merged, level))
         ((_, level),) = self._trials.at_best_scale([program])
         kept: list[dict[str, Any]] = []
-        for how, best, best_level in sorted(shorter, key=lambda x: (cost(x[1]), x[2])):
+        for how, best, best_level in sorted(shorter, key=lambda x: (_size(x[1]), x[2])):
             # What is far worse on the choosing seeds need not be trained on the others.
             hopeless = best_level > level * (1 + 20 * self._margin)
             shown = None if hopeless else self._decided(best, program)
@@ -154,6 +154,15 @@ def removed_statement(program: Program, place: int) -> list[Program]:
         if analyse(candidate).learns:
             found.append(candidate)
     return found
+
+
+def _size(program: Program) -> tuple[int, ...]:
+    """What removals make smaller: the cost, then the values read, numbers not counted.
+
+    `interp(a, b, 0.99)` is a term and a scale: `a * 0.01` is as long, and simpler.
+    """
+    reads = [a for s in live_program(program).statements for a in s.arguments]
+    return (*cost(program), sum(isinstance(a, str) for a in reads))
 
 
 def _described(value: Value, argument: Operand) -> str:
