@@ -17,7 +17,7 @@ from rediscovery_study import CHAMPIONS, champions, commit, read
 
 from evolve.command.trials import trials_pool
 from evolve.understand.ablation import Ablation
-from evolve.understand.identify import identify
+from evolve.understand.naming import name
 from evolve.understand.simplify import simplify
 from evolve.understand.trials import Trials
 from primitives.text import from_text, to_text
@@ -39,7 +39,7 @@ def simplified(digest: dict[str, Any], workers: str) -> dict[str, Any]:
         chain = simplify(program, Ablation(Trials(pool)))
     return {
         "simplified": to_text(chain.simplified),
-        "identity": asdict(identify(chain.simplified)),
+        "identity": asdict(name(chain)),
         "chain": chain.to_json(),
     }
 

@@ -25,7 +25,7 @@ from evolve.search.driver import Driver, training_steps
 from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.summary import summarize
 from evolve.understand import chain as chain_module
-from evolve.understand import closing, funnel, overfitting, tuning
+from evolve.understand import closing, funnel, naming, overfitting, tuning
 from evolve.understand.identify import Identity
 from evolve.understand.searched import Searched
 from evolve.understand.trials import CHOOSING, DECIDING
@@ -50,7 +50,7 @@ def fresh(tmp_path: Path) -> Make:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No algebra, and a cache of its own."""
     monkeypatch.setattr(chain_module, "found_by_child", lambda program, seconds: [])
-    monkeypatch.setattr(closing, "identify", _named_by_length)
+    monkeypatch.setattr(naming, "identify", _named_by_length)
     monkeypatch.setattr(tuning, "FIRST", 16)
     monkeypatch.setattr(tuning, "TRIALS", 8)
     monkeypatch.setattr(closing, "LEAST", 50)

@@ -10,7 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("primitives", "proxy_tasks", "discovered", "evolve")
-KNOWING = {"primitives.zoo", "evolve.understand.identify", "evolve.understand.likeness"}
+KNOWING = {
+    "primitives.zoo",
+    "evolve.understand.identify",
+    "evolve.understand.likeness",
+    "evolve.understand.naming",
+}
 
 
 def module_path(name: str) -> Path | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -16,9 +18,12 @@ from evolve.cli import main
 from evolve.understand import identify as module
 from evolve.understand.identify import identified, identify
 from evolve.understand.likeness import FAMILIES
+from evolve.understand.naming import name
 from evolve.understand.signs import SignRule, best_one_beta
-from evolve.understand.simplify import prove
+from evolve.understand.simplify import Chain, prove
+from evolve.understand.trials import Interval
 from primitives.algebra.reading import G
+from primitives.text import from_text
 from primitives.zoo import zoo
 
 SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "identify.json"
@@ -169,6 +174,49 @@ def test_neighbours_against_the_labeller() -> None:
     assert rates["lion"] >= 3 and rates["other"] >= 20
     assert rates["false_positive_rate"] == 0
     assert rates["false_negative_rate"] <= (0.01 if rates["lion"] > 100 else 0)
+
+
+BLEND = """def train(w, g, m, lr):
+    x = interp(g, m, 0.7)
+    m = interp(g, m, 0.9)
+    update = sign(x)
+    update = interp(update, x, 0.99)
+    update = lr * update
+    return update, m
+"""
+TERM, SIGN = "update = interp(update, x, 0.99)", "update = sign(x)"
+
+
+def kept(statement: str, loss: float | None, by: str = "update = update * 0.01") -> dict[str, Any]:
+    """A removal that was tried, of a statement of BLEND."""
+    shown = None if loss is None else Interval(loss, loss - 0.002, loss + 0.002, 96)._asdict()
+    bare = BLEND.replace(statement, by)
+    return {"statement": statement, "program": bare, "loss_of_quality": shown}
+
+
+@pytest.mark.parametrize(
+    ("tried", "family"),
+    [
+        ([kept(TERM, 0.006), kept(SIGN, 0.06, "update = x * 1.0")], "lion"),
+        # What matters least is not what is left over.
+        ([kept(TERM, 0.06), kept("x = interp(g, m, 0.7)", 0.006, "x = cbrt(m)")], None),
+        ([kept(TERM, None)], None),
+        ([], None),
+    ],
+)
+def test_lion_and_a_statement_that_matters_is_lion_not_exactly(
+    tried: list[dict[str, Any]], family: str | None
+) -> None:
+    found = name(Chain(from_text(BLEND), kept=tried))
+    assert (found.family, found.exact) == (family, False)
+    assert identified(from_text(BLEND)).family is None
+    if family is not None:
+        assert found.parameters == pytest.approx(
+            {"beta1": 0.7, "beta2": 0.9, "learning_rate": 0.01}, rel=1e-5
+        )
+        (extra,) = found.extra
+        assert "0.0060, 95 % interval 0.0040 to 0.0080" in extra
+        jsonschema.validate(asdict(found), json.loads(SCHEMA.read_text()))
 
 
 def test_algebra_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

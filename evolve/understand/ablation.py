@@ -21,6 +21,7 @@ from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import CannotRead, expressions
 from primitives.program import GRADIENT, Program, ProgramError, Statement, constant
 from primitives.schedule import Operand, Value, to_program, values_of
+from primitives.text import to_text
 
 #: The most quality that may be lost, in units of what the program gains by training.
 MARGIN = 0.005
@@ -78,7 +79,8 @@ class Ablation:
             facts = _facts(shown, self._margin)
             if shown is not None and shown.high <= self._margin:
                 return Step(ABLATION, how, program, best, facts), kept
-            kept.append({"statement": how, **facts, "hopeless": hopeless})
+            tried = {"statement": how, "program": to_text(best), "hopeless": hopeless}
+            kept.append({**tried, **facts})
         return None, kept
 
     def rounding(self, program: Program) -> Step | None:

@@ -23,7 +23,8 @@ from evolve.search.pool import Pool
 from evolve.understand.ablation import Ablation
 from evolve.understand.chain import Step
 from evolve.understand.funnel import funnel
-from evolve.understand.identify import Identity, identify
+from evolve.understand.identify import Identity
+from evolve.understand.naming import name
 from evolve.understand.overfitting import curve
 from evolve.understand.searched import Searched, Watch
 from evolve.understand.simplify import Chain, prove, simplify
@@ -111,7 +112,7 @@ def _as_far_as_it_goes(program: Program, ablation: Ablation) -> tuple[Chain, boo
 def _named(chain: Chain) -> dict[str, Any]:
     """A chain with the name of what it ends with."""
     try:
-        identity = identify(chain.simplified)
+        identity = name(chain)
     except EvolveError as error:  # a name is not worth the run
         identity = Identity(None, False, reason=str(error))
     return {"chain": chain.to_json(), "identity": asdict(identity), "steps": 0, "cost": 0}
