@@ -254,7 +254,7 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
         return text
     words = [f"Named by the runs themselves: {counted([r['champion'] for r in seeds.values()])}."]
     if later:
-        words.append(f"With all ablations: {counted([later[name] for name in later])}.")
+        words.append(f"With all ablations: {counted(list(later.values()))}.")
     return f"{text}\n\n{' '.join([*words, *first_lions(list(seeds.values()))])}"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import calibration_study as calibration
+import champions_study
 import found_programs
 import pytest
 import rediscovery_study as study
@@ -120,6 +121,11 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     assert study.table(rows).splitlines()[2].startswith(f"| seed-9 | #{digest['champion']['id']}")
     program = from_text(found_programs.text("seed-9", digest))
     assert program == from_text(digest["champion"]["live_program"])
+    later = {"commit": "abc", **champions_study.simplified(digest, "0")}
+    text = found_programs.text("seed-9", digest, later)
+    assert from_text(text) == program
+    assert f"with all ablations, at commit abc: {study.named(later['identity'])}" in text
+    assert analyse(from_text(later["simplified"])).statements <= analyse(program).statements
 
 
 FOUND, LATER = study.read(), study.champions()
