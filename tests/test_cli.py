@@ -24,8 +24,11 @@ from evolve.search.budget import EVALUATIONS, Budget
 from evolve.search.config import Config
 from evolve.search.driver import Driver
 from evolve.search.log import RunLog
+from evolve.search.mutation import child_rng, mutate
 from evolve.search.provenance import provenance
+from primitives.abstract import analyse
 from primitives.text import from_text, to_text
+from primitives.zoo import NAMES, zoo
 
 SCHEMA = Path(command_line.__file__).parent / "schemas" / "inspect.json"
 HERE = Path(__file__).parent
@@ -152,6 +155,36 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
     known = {"seed": Config.seed, "tasks": ",".join(Config.tasks), "start": run.DEFAULT_START}
     for dest, default in known.items():
         assert f"(default: {default})" in texts["run", dest][0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_start_program_has_slots_for_its_children(name: str) -> None:
+    start = from_text(run._with_program({"start": name})["start"])
+    assert start.statements == zoo(name).statements
+    assert len(start.slots) == max(2, len(zoo(name).slots))
+    assert len(analyse(start).slots) == len(analyse(zoo(name)).slots)
+    assert analyse(start).structure == analyse(zoo(name)).structure
+
+
+def test_idle_slots_have_names_that_are_free(tmp_path: Path) -> None:
+    path = tmp_path / "start.txt"
+    path.write_text(
+        "def train(w, g, v1, lr):\n    m = interp(g, v1, 0.9)\n    v = m * lr\n"
+        "    v1 = m * 0.5\n    update = v + w\n    return update, v1\n"
+    )
+    assert from_text(run._with_program({"start": str(path)})["start"]).slots == ("v1", "m1")
+
+
+def test_a_descendant_of_sgd_can_have_memory() -> None:
+    start = from_text(run._with_program({"start": "sgd"})["start"])
+    assert not analyse(start).slots
+    with_memory = 0
+    for number in range(300):
+        program, rng = start, child_rng(0, number)
+        for _ in range(4):
+            program = mutate(program, rng, on_edges=Config.on_edges).program
+        with_memory += bool(analyse(program).slots)
+    assert with_memory > 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["run", "--help"]])

@@ -273,4 +273,4 @@ def test_a_users_task_from_the_working_directory(tmp_path: Path, folder: Path) -
     with RunLog.open(tmp_path / "runs" / "1") as log:
         summary = summarize(log)
     assert set(summary["provenance"]["data"]) == {"mine.tasks:Line", "quadratic"}
-    assert summary["provenance"]["config"]["start"].startswith("def train(w, g, lr):")
+    assert summary["provenance"]["config"]["start"].startswith("def train(w, g, m, v, lr):")

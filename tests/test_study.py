@@ -152,17 +152,35 @@ def test_the_readme_shows_the_study() -> None:
     assert shown == study.table(FOUND, LATER), "run: python tests/found_programs.py"
 
 
-def test_agreement_is_one_for_the_known_order_and_minus_one_for_its_reverse() -> None:
-    def row(sign: float) -> dict[str, Any]:
-        known = calibration.KNOWN
-        losses = {n: {"loss": [sign * known.get(n, 0.0), 0.1]} for n in calibration.PROGRAMS}
-        return {"task": "a", "objective": "loss", "programs": losses}
+def calibrated(task: str, sign: float, error: float = 1e-6) -> dict[str, Any]:
+    known = calibration.KNOWN
+    losses = {n: {"loss": [sign * known.get(n, 0.0), error]} for n in calibration.PROGRAMS}
+    return {"task": task, "objective": "loss", "seconds": 60, "programs": losses}
 
-    # PowerSign and AddSign are level in both.
-    assert calibration.agreement(row(-1.0)) == pytest.approx(1.0)
-    assert calibration.agreement(row(1.0)) == pytest.approx(-1.0)
-    assert calibration.agreement(row(-1.0), without="lion") == pytest.approx(1.0)
-    assert "| a | loss |" in calibration.table([row(-1.0)])
+
+@pytest.mark.parametrize("without", [None, "lion"])
+def test_agreement_is_highest_for_the_known_order_and_lowest_for_its_reverse(
+    without: str | None,
+) -> None:
+    # PowerSign and AddSign are level in what is known, and never in what is drawn.
+    right, low, high = calibration.agreement(calibrated("a", -1.0), without)
+    assert low == pytest.approx(right) == high and right > 0.9
+    wrong, *_ = calibration.agreement(calibrated("a", 1.0), without)
+    assert wrong == pytest.approx(-right)
+
+
+def test_the_agreement_of_noise_is_not_told_from_none() -> None:
+    tau, low, high = calibration.agreement(calibrated("a", -1.0, error=100.0))
+    assert low < 0 < high and abs(tau) < 0.2
+
+
+def test_the_table_of_proxies_ranks_them_by_agreement() -> None:
+    rows = [calibrated("bad", 1.0), calibrated("good", -1.0)]
+    assert calibration.best(rows, "loss") == ["good", "bad"]
+    assert "| bad | loss | 1.0 |" in calibration.table(rows)
+    assert "loss: agreement from the best down: good, bad; without Lion: good, bad." in (
+        calibration.choice(rows)
+    )
 
 
 @pytest.mark.parametrize("name", calibration.CANDIDATES)

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from primitives.zoo import zoo
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_START = "adamw"
+#: What an optimizer may keep from step to step, whatever the search starts from (arXiv
+#: 2302.06675, section 2.1: `m` and `v` in the signature). Mutations add no slot of their own.
+SLOTS = 2
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -134,8 +138,18 @@ def _with_program(settings: dict[str, Any]) -> dict[str, Any]:
     """With the text of the start program in the place of its name."""
     start = settings.get("start")
     if isinstance(start, str):  # anything else is refused by the configuration
-        return {**settings, "start": to_text(load_program(start))}
+        return {**settings, "start": to_text(_with_slots(load_program(start)))}
     return settings
+
+
+def _with_slots(program: Program) -> Program:
+    """With slots that lie idle, up to `SLOTS`: SGD keeps no momentum, but a child of it may."""
+    slots = list(program.slots)
+    taken = {*slots, *(statement.target for statement in program.statements)}
+    names = (f"{letter}{number or ''}" for number in count() for letter in "mv")
+    while len(slots) < SLOTS:
+        slots.append(next(name for name in names if name not in taken))
+    return Program(program.statements, tuple(slots))
 
 
 def _check_agreement(config: Config, path: str) -> None:
@@ -156,14 +170,15 @@ def _free_folder() -> Path:
 
 def run_setup(log: RunLog, config: Config) -> Setup:
     """What the workers of a run need to know."""
-    slots = len(analyse(from_text(config.start)).slots)
+    start = from_text(config.start)
+    slots = len(analyse(start).slots)
     return Setup(
         request={
             "program": config.start,
             "tasks": list(config.tasks),
             "rung": 1,
             "seeds": list(range(config.replicates[-1])),
-            "shares": [config.share(number, slots) for number in range(slots + 2)],
+            "shares": [config.share(number, slots) for number in range(len(start.slots) + 2)],
             "stretch": config.stretches,
         },
         path=search_path(),
