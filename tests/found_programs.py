@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rediscovery_study import champions, compared, named, read, table
+from rediscovery_study import champions, read
+from study_table import compared, named, table
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "README.md"

@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from study_table import table
 
 from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.stretches import Stretch
@@ -213,84 +213,6 @@ def champions() -> dict[str, dict[str, Any]]:
     """What each champion was simplified to with all ablations, by unit."""
     found: dict[str, dict[str, Any]] = {}
     return json.loads(CHAMPIONS.read_text()) if CHAMPIONS.exists() else found
-
-
-def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | None = None) -> str:
-    """Markdown: a line for each unit, and how many seeds found Lion, with a 95 % interval.
-
-    Arguments:
-        rows: the digests, by unit.
-        later: what champions came to with all ablations, which runs may have left out.
-    """
-    later = later or {}
-    head = ["run", "champion", "simplified to", "exact", "with all ablations", "one slot"]
-    head += ["held out, x1", "x10", "first Lion: programs", "trained", "training steps", "of"]
-    head += ["hits", "redundant"]
-    lines = [head, ["---"] * len(head)]
-    for name, row in rows.items():
-        identity, first = row["champion"]["identity"] or {}, row["first_lion"]
-        heldout = row["heldout"] or {}
-        rungs = heldout.get("rungs", {})
-        (alone,) = [x["identity"]["family"] for x in row["leaders"] if x["slots"] == 1] or [None]
-        lines.append(
-            [
-                name,
-                f"#{row['champion']['id']}",
-                identity.get("family") or "none",
-                "yes" if identity.get("exact") else "no",
-                named(later[name]["identity"]) if name in later else "-",
-                alone or "none",
-                compared(heldout.get("comparison")),
-                compared((rungs.get("x10") or {}).get("comparison")),
-                *([f"{first[k]:,}" for k in ("generated", "trained", "steps")] if first else "---"),
-                f"{row['training_steps']:,}",
-                f"{row['cache_hit_rate']:.1%}",
-                f"{row['redundant_share']:.1%}",
-            ]
-        )
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    seeds = {name: row for name, row in rows.items() if name.startswith("seed-")}
-    if not seeds:
-        return text
-    words = [f"Named by the runs themselves: {counted([r['champion'] for r in seeds.values()])}."]
-    if later:
-        words.append(f"With all ablations: {counted(list(later.values()))}.")
-    return f"{text}\n\n{' '.join([*words, *first_lions(list(seeds.values()))])}"
-
-
-def named(identity: dict[str, Any]) -> str:
-    """A name in short."""
-    return f"{identity['family'] or 'none'}{', exact' if identity['exact'] else ''}"
-
-
-def counted(found: Sequence[dict[str, Any]]) -> str:
-    """How many of some programs are Lion, in words."""
-    lions = [f["identity"] for f in found if (f["identity"] or {}).get("family") == "lion"]
-    exact = sum(identity["exact"] for identity in lions)
-    interval = binomtest(len(lions), len(found)).proportion_ci(method="exact")
-    return (
-        f"Lion in {len(lions)} of {len(found)} seeds "
-        f"(95 % interval {interval.low:.0%} to {interval.high:.0%}), exact in {exact}"
-    )
-
-
-def first_lions(seeds: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """After how much there was a Lion, in words."""
-    first = [s["first_lion"] for s in seeds if s["first_lion"]]
-    if first:
-        to = [f"{median(f[k] for f in first):,.0f}" for k in ("generated", "trained", "steps")]
-        yield (
-            f"To the first program that steps as Lion does, median: {to[0]} programs, "
-            f"{to[1]} trained, {to[2]} training steps."
-        )
-
-
-def compared(comparison: dict[str, Any] | None) -> str:
-    """A paired comparison in short."""
-    if comparison is None or comparison["error"] is None:
-        return "-"
-    chance = "" if comparison["p"] is None else f", p = {comparison['p']:.2g}"
-    return f"{comparison['mean']:+.4f} ± {comparison['error']:.4f}{chance}"
 
 
 if __name__ == "__main__":

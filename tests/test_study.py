@@ -10,6 +10,7 @@ import champions_study
 import found_programs
 import pytest
 import rediscovery_study as study
+import study_table
 from fakes import Fold, config
 from test_stretches import stretch
 
@@ -76,7 +77,7 @@ def digest(family: str | None) -> dict[str, Any]:
         if family == "lion"
         else None,
         "leaders": [{"slots": 1, "identity": {"family": family}}, {"slots": 2, "identity": {}}],
-        "heldout": {"comparison": comparison, "rungs": {}},
+        "heldout": {"comparison": comparison, "champion": {"a": [1.0, 1.1]}, "rungs": {}},
         "generated": 10_000,
         "evaluated": 5_000,
         "training_steps": 1_000_000,
@@ -87,7 +88,7 @@ def digest(family: str | None) -> dict[str, Any]:
 
 def test_the_table_counts_the_seeds_that_found_lion() -> None:
     rows = {f"seed-{i}": digest(name) for i, name in enumerate(["lion", None, "lion", "signum"])}
-    text = study.table({**rows, "random-search-loss": digest("lion")})
+    text = study_table.table({**rows, "random-search-loss": digest("lion")})
     count = "Lion in 2 of 4 seeds (95 % interval 7% to 93%), exact in 2."
     assert f"Named by the runs themselves: {count} To the first" in text
     assert "median: 1,234 programs, 500 trained, 200,000 training steps." in text
@@ -96,9 +97,34 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
     assert f"| seed-0 | #7 | lion | yes | - | lion | {compared} | - | 1,234 | 500 |" in lines[2]
     assert "| none | no | - | none |" in lines[3] and "| - | - | - |" in lines[3]
     later = {"seed-1": {"identity": {"family": "lion", "exact": False}}}
-    text = study.table(rows, later)
+    text = study_table.table(rows, later)
     assert "| none | no | lion | none |" in text
     assert "With all ablations: Lion in 1 of 1 seeds (95 % interval 3% to 100%), exact in 0" in text
+
+
+def judged(x1: list[float], x10: list[float] | None = None) -> dict[str, Any]:
+    rungs = {"x10": {"champion": {"a": x10}}} if x10 else {}
+    return {**digest(None), "heldout": {"champion": {"a": x1}, "rungs": rungs, "comparison": None}}
+
+
+def test_a_control_is_held_against_the_search_seed_by_seed() -> None:
+    rows = {
+        "seed-0": judged([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]),
+        "seed-1": judged([1.1, 2.1, 3.1], [0.9, 1.8, 2.7]),
+        "objective-loss": judged([1.2, 2.2, 3.1]),
+        "random-search-equal-memory": judged([1.5, 2.6, 3.4], [0.8, 1.9, 2.85]),
+        "random-search-loss": judged([1.0, 2.0, 3.0]),
+    }
+    here, at_loss = study_table.controls(rows)
+    # Differences to the mean of the two: 0.45, 0.55, 0.35; at x10 -0.15, 0, 0.
+    assert here == (
+        "random-search-equal-memory: held-out loss above that of the search by "
+        "x1 +0.4500 ± 0.0577 (p = 0.016; +0.4000 to +0.5000 for the 2 runs); "
+        "x10 -0.0500 ± 0.0500 (p = 0.42; -0.1500 to +0.0500 for the 2 runs)."
+    )
+    assert at_loss.endswith("search by x1 -0.1667 ± 0.0333 (p = 0.038).")
+    assert here in study_table.table(rows)
+    assert set(study_table.SEARCHES) == set(study.CONTROLS)
 
 
 def test_a_unit_leaves_a_digest_and_a_program_file(
@@ -118,13 +144,17 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     oldest = digest["ancestry"][-1]
     assert (oldest["id"], oldest["mutation"], oldest["fitness"]) == (0, "start", 0.0)
     assert (oldest["slots"], oldest["live"]) == (2, analyse(zoo("adamw")).statements)
-    assert study.table(rows).splitlines()[2].startswith(f"| seed-9 | #{digest['champion']['id']}")
+    assert (
+        study_table.table(rows)
+        .splitlines()[2]
+        .startswith(f"| seed-9 | #{digest['champion']['id']}")
+    )
     program = from_text(found_programs.text("seed-9", digest))
     assert program == from_text(digest["champion"]["live_program"])
     later = {"commit": "abc", **champions_study.simplified(digest, "0")}
     text = found_programs.text("seed-9", digest, later)
     assert from_text(text) == program
-    assert f"with all ablations, at commit abc: {study.named(later['identity'])}" in text
+    assert f"with all ablations, at commit abc: {study_table.named(later['identity'])}" in text
     assert analyse(from_text(later["simplified"])).statements <= analyse(program).statements
 
 
@@ -149,7 +179,7 @@ def test_what_was_found_exports(unit: str, target: str) -> None:
 
 def test_the_readme_shows_the_study() -> None:
     _, shown, _ = found_programs.parts(found_programs.README.read_text())
-    assert shown == study.table(FOUND, LATER), "run: python tests/found_programs.py"
+    assert shown == study_table.table(FOUND, LATER), "run: python tests/found_programs.py"
 
 
 def calibrated(task: str, sign: float, error: float = 1e-6) -> dict[str, Any]:
