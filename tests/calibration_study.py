@@ -110,7 +110,8 @@ def agreement(row: dict[str, Any], without: str | None = None) -> tuple[float, f
 def best(rows: list[dict[str, Any]], objective: str, without: str | None = None) -> list[str]:
     """The candidates from the best agreement down, one program left out."""
     of = [row for row in rows if row["objective"] == objective]
-    return [row["task"] for row in sorted(of, key=lambda row: -agreement(row, without)[0])]
+    found = {row["task"]: agreement(row, without)[0] for row in of}
+    return sorted((name for name in found if not np.isnan(found[name])), key=lambda n: -found[n])
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -51,7 +51,8 @@ def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
     if settings:
         yield f"with: {', '.join(f'{key} = {value}' for key, value in settings.items())}"
     yield f"at commit: {digest['commit']}"
-    yield f"program: {champion['id']:,} of {digest['generated']:,}"
+    at = digest["champion_found_at"]["generated"]
+    yield f"program: #{champion['id']}, after {at:,} of {digest['generated']:,} generated"
     yield f"better than the tuned start on held-out data by: {_worth(digest['heldout'])}"
     yield "raw program, its dead statements removed:"
     yield from (f"    {line}" for line in champion["live_program"].splitlines())

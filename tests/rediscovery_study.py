@@ -4,7 +4,7 @@ Units, one after the other, each a run of its own in FOLDER and resumed if it wa
 the default search for five seeds, 30 minutes each; variants of it, as long; then the controls,
 each with four times the training steps that the median seed needed to reach its champion.
 Nothing is tuned on these seeds. What each unit came to is written to
-`discovered/study/UNIT.json`.
+`discovered/study/UNIT.json`; a unit that is there is not run again (delete it to run it anew).
 
 `python tests/rediscovery_study.py --table` prints the table from those files.
 """
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
 
 def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[str, Any]) -> None:
     """One run to its end, and its digest."""
-    result, run = RESULTS / f"{name}.json", folder / name
+    result, run, began_at = RESULTS / f"{name}.json", folder / name, folder / f"{name}.commit"
     if result.exists():
         return
     command = [sys.executable, "-m", "evolve.cli"]
@@ -77,13 +77,14 @@ def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / f"{name}.toml"
         config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
+        began_at.write_text(commit())
         command += ["run", "--budget", budget, "--out", str(run), "--config", str(config), *flags]
     began = time.time()
     subprocess.run([*command, "--quiet"], check=True)
     RESULTS.mkdir(exist_ok=True)
     with RunLog.open(run) as log:
-        facts = {"unit": name, "budget": budget, "settings": settings, "commit": commit()}
-        digest = {**facts, **digested(log)}
+        facts = {"unit": name, "budget": budget, "settings": settings}
+        digest = {**facts, "commit": began_at.read_text(), **digested(log)}
     result.write_text(json.dumps(digest, indent=1) + "\n")
     print(f"{name}: {time.time() - began:.0f} s, champion {digest['champion']['identity']}")
 

@@ -26,15 +26,15 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
         later: what champions came to with all ablations, which runs may have left out.
     """
     later = later or {}
-    head = ["run", "champion", "simplified to", "exact", "with all ablations", "one slot"]
-    head += ["held out, x1", "x10", "first Lion: programs", "trained", "training steps", "of"]
-    head += ["hits", "redundant"]
+    head = ["run", "champion", "name", "exact", "with all ablations", "best of one slot"]
+    head += ["held out, x1", "held out, x10", "first like Lion: programs generated", "trained"]
+    head += ["training steps", "steps in all", "cache hits", "redundant"]
     lines = [head, ["---"] * len(head)]
     for name, row in rows.items():
         identity, first = row["champion"]["identity"] or {}, row["first_lion"]
         heldout = row["heldout"] or {}
         rungs = heldout.get("rungs", {})
-        (alone,) = [x["identity"]["family"] for x in row["leaders"] if x["slots"] == 1] or [None]
+        (alone,) = [x["identity"] or {} for x in row["leaders"] if x["slots"] == 1] or [{}]
         lines.append(
             [
                 name,
@@ -42,7 +42,7 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
                 identity.get("family") or "none",
                 "yes" if identity.get("exact") else "no",
                 named(later[name]["identity"]) if name in later else "-",
-                alone or "none",
+                alone.get("family") or "none",
                 compared(heldout.get("comparison")),
                 compared((rungs.get("x10") or {}).get("comparison")),
                 *([f"{first[k]:,}" for k in ("generated", "trained", "steps")] if first else "---"),
@@ -84,7 +84,7 @@ def first_lions(seeds: Sequence[dict[str, Any]]) -> Iterator[str]:
     if first:
         to = [f"{median(f[k] for f in first):,.0f}" for k in ("generated", "trained", "steps")]
         yield (
-            f"To the first program that steps as Lion does, median: {to[0]} programs, "
+            f"To the first program that steps like Lion, median: {to[0]} programs, "
             f"{to[1]} trained, {to[2]} training steps."
         )
 
@@ -101,16 +101,16 @@ def controls(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
     """For each control by how much its held-out loss is above that of the search, in words."""
     for name in (name for name in SEARCHES if name in rows):
         searched = [row for unit, row in rows.items() if unit.startswith(SEARCHES[name])]
-        found = ((rung, worse(rows[name], searched, rung)) for rung in ("x1", "x10"))
-        words = [f"{rung} {text}" for rung, text in found if text]
-        if words:
-            yield f"{name}: held-out loss above that of the search by {'; '.join(words)}."
+        found = [(rung, worse(rows[name], searched, rung)) for rung in ("x1", "x10")]
+        words = "; ".join(f"at {rung} {text or 'not measured'}" for rung, text in found)
+        yield f"{name}: held-out loss of its champion less that of the search's champions: {words}."
 
 
 def worse(control: dict[str, Any], searched: Sequence[dict[str, Any]], rung: str) -> str | None:
-    """The difference in loss with its standard error, paired seed by seed; None if not measured.
+    """The difference in loss, paired seed by seed; None if not measured.
 
-    With several runs of the search: against their mean, then the least and the most of them.
+    Standard error and p are over the seeds that these champions were judged on, not over
+    searches. With several runs of the search: against their mean, then the least and the most.
     """
     losses = [_losses(row, rung) for row in (control, *searched)]
     given = [row for row in losses if row is not None]

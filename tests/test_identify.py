@@ -219,6 +219,37 @@ def test_lion_and_a_statement_that_matters_is_lion_not_exactly(
         jsonschema.validate(asdict(found), json.loads(SCHEMA.read_text()))
 
 
+CAPPED = """def train(w, g, m, lr):
+    x = interp(g, m, 0.7)
+    m = interp(g, m, 0.9)
+    update = sign(x)
+    lr = clip(0.6, lr)
+    lr = lr * 0.01
+    update = lr * update
+    return update, m
+"""
+
+
+@pytest.mark.parametrize(
+    ("tried", "exact"),
+    [
+        ([("    lr = clip(0.6, lr)\n", "", 0.006)], False),
+        # Without its cap it would be Lion, but without its second average it loses less.
+        ([("    lr = clip(0.6, lr)\n", "", 0.02), ("(g, m, 0.7)", "(g, m, 0.9)", 0.01)], True),
+        # That it follows the schedule is no extra.
+        ([("update = lr * update", "update = update * 0.01", 0.006)], True),
+        ([], True),
+    ],
+)
+def test_lion_with_a_schedule_that_matters_is_not_exactly_lion(
+    tried: list[tuple[str, str, float]], exact: bool
+) -> None:
+    losses = [{**kept("", loss), "program": CAPPED.replace(old, new)} for old, new, loss in tried]
+    found = name(Chain(from_text(CAPPED), kept=losses))
+    assert (found.family, found.exact) == ("lion", exact)
+    assert bool(found.extra) != exact
+
+
 def test_algebra_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 0.01)
     found = identify(zoo("lion"))

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         "start": settings["start"],
         "budget": arguments.budget,
     }
-    if _is_sought(from_text(config.start)):
+    if _is_sought(load_program(settings["start"])):
         facts["discovery"] = False
     with RunLog.create(folder, facts) as log:
         try:

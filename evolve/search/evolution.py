@@ -96,8 +96,8 @@ class Evolution:
 
     @property
     def niches(self) -> int:
-        """One for each number of slots up to the start's, and one for more."""
-        return self.start_slots + 2 if self.config.objective == EQUAL_MEMORY else 1
+        """One for each number of slots up to the start's, live or idle, and one for more."""
+        return len(self.start.slots) + 2 if self.config.objective == EQUAL_MEMORY else 1
 
     def niche(self, slots: int) -> int:
         """The niche of programs with so many live slots."""

@@ -1,31 +1,36 @@
-"""The name of what a simplification ends with: by its formula, or by what its ablations show."""
+"""The name of what a simplification ends with: by its formula, and by what its ablations show."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from evolve.understand.identify import Identity, identify
 from evolve.understand.simplify import Chain
+from primitives.abstract import live_program
+from primitives.program import RATE
 from primitives.text import from_text
 
 
 def name(chain: Chain) -> Identity:
     """What a simplified program is.
 
-    One whose formula has no name, and whose statement that matters least leaves, taken away,
-    an optimizer of the zoo, is that optimizer with the statement as an extra, not exact: how
-    much the statement is worth has been measured, and everything else is worth more.
+    One whose statement that matters least leaves, taken away, an optimizer of the zoo, is that
+    optimizer with the statement as an extra, not exact: how much the statement is worth has
+    been measured, and everything else is worth more. Such a statement may stand beside a formula
+    of that name (a schedule of its own: `identify` takes any factor for a step size) or make
+    it one without a name (a term).
 
     Raises:
         EvolveError: if the algebra failed.
     """
     found = identify(chain.simplified)
-    measured = [kept for kept in chain.kept if kept["loss_of_quality"]]
-    if found.family is not None or not measured:
+    measured = [kept for kept in chain.kept if kept["loss_of_quality"] and _follows_lr(kept)]
+    if not measured:
         return found
     least = min(measured, key=lambda kept: kept["loss_of_quality"]["mean"])
     bare = identify(from_text(least["program"]))
-    if bare.family is None:
+    if bare.family is None or found.family not in (None, bare.family):
         return found
     loss = least["loss_of_quality"]
     shown = (
@@ -33,3 +38,9 @@ def name(chain: Chain) -> Identity:
     )
     extra = [*bare.extra, f"a statement that matters ({least['statement']}: {shown})"]
     return replace(bare, exact=False, extra=extra, nearest=bare.family, distance=found.distance)
+
+
+def _follows_lr(kept: dict[str, Any]) -> bool:
+    """Whether what was left follows the schedule: every optimizer does, so that is no extra."""
+    statements = live_program(from_text(kept["program"])).statements
+    return any(RATE in statement.arguments for statement in statements)
