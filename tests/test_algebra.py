@@ -11,7 +11,7 @@ from strategies import examples, programs
 
 from evolve.understand.algebraic import cost, steps
 from primitives.abstract import CONSTANT, analyse, constant_value, live_program
-from primitives.algebra.reading import Expressions, expressions, slot_symbol
+from primitives.algebra.reading import CannotRead, Expressions, expressions, slot_symbol
 from primitives.algebra.rules import folded_slots, identities, without_eps
 from primitives.algebra.writing import CannotWrite, write
 from primitives.functions import FUNCTIONS, SCALAR
@@ -93,6 +93,30 @@ def test_every_function_is_written_as_it_was_read(function) -> None:
             assert cost(back) <= (0, 4)
             for shift in (0.0, 1.5):
                 agree(of, back, shift=shift)
+
+
+SUMS = [(f.name, s) for f in FUNCTIONS if f.reduces for s in f.signatures if s[0] == "tree"]
+
+
+@pytest.mark.parametrize(("name", "signature"), SUMS, ids=lambda x: x if isinstance(x, str) else "")
+def test_what_sums_elements_makes_zero_of_a_slot_that_nothing_is_written_to(
+    name: str, signature: tuple[str, ...]
+) -> None:
+    others = ["w" if kind == "tree" else "0.5" for kind in signature[1:]]
+    for arguments in {("m", *others), *([("w", "m")] if others == ["w"] else [])}:
+        of = program(
+            "m", f"x = {name}({', '.join(arguments)})", "update = x * w", "update = update + g"
+        )
+        agree(of, write(expressions(of)))
+        assert cost(write(expressions(of))) < cost(of)
+
+
+@pytest.mark.parametrize(("name", "signature"), SUMS, ids=lambda x: x if isinstance(x, str) else "")
+def test_what_sums_equal_numbers_cannot_be_read(name: str, signature: tuple[str, ...]) -> None:
+    others = ["w" if kind == "tree" else "0.5" for kind in signature[1:]]
+    ones = ["y = m + 1.0", f"x = {name}({', '.join(['y', *others])})", "update = x * g"]
+    with pytest.raises(CannotRead, match="depends on how many there are"):
+        expressions(program("m", *ones))
 
 
 @pytest.mark.parametrize("name", NAMES)

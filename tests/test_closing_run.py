@@ -63,7 +63,7 @@ def _stage(kind: str) -> Moment:
 
 def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(SETTINGS)
-    remember_tuning("quadratic", to_text(zoo("signum")))
+    remember_tuning("quadratic", to_text(run_command.with_slots(zoo("signum"))))
     whole, run = tmp_path / "whole", tmp_path / "run"
     given = ["--config", tmp_path / "run.toml", *BUDGET]
     code, out, err = evolve("run", *given, "--out", whole)

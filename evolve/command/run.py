@@ -138,11 +138,11 @@ def _with_program(settings: dict[str, Any]) -> dict[str, Any]:
     """With the text of the start program in the place of its name."""
     start = settings.get("start")
     if isinstance(start, str):  # anything else is refused by the configuration
-        return {**settings, "start": to_text(_with_slots(load_program(start)))}
+        return {**settings, "start": to_text(with_slots(load_program(start)))}
     return settings
 
 
-def _with_slots(program: Program) -> Program:
+def with_slots(program: Program) -> Program:
     """With slots that lie idle, up to `SLOTS`: SGD keeps no momentum, but a child of it may."""
     slots = list(program.slots)
     taken = {*slots, *(statement.target for statement in program.statements)}

@@ -129,13 +129,23 @@ def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) 
         eps = sympy.Rational(EPSILON) if arguments[1].is_number else EPS
         return arguments[0] / (arguments[1] + eps)
     if function.reduces and not _is_elementwise(function, kinds):
-        return closed(function.name, *arguments)
+        return _reduced(function.name, arguments, kinds)
     if function.name == "power" and arguments[0].is_positive:
         return arguments[0] ** arguments[1]
     template = _template(function.name)
     if template is None:
         return closed(function.name, *arguments)
     return template.xreplace(dict(zip(_PLACES, arguments, strict=False)))
+
+
+def _reduced(name: str, arguments: list[sympy.Expr], kinds: list[str]) -> sympy.Expr:
+    """A function that sums over elements; all of them make nothing of zeros."""
+    alike = [a for a, kind in zip(arguments, kinds, strict=True) if kind != SCALAR and a.is_number]
+    if any(a.is_zero for a in alike):
+        return sympy.Integer(0)
+    if alike:
+        raise CannotRead(f"{name} of equal numbers depends on how many there are")
+    return closed(name, *arguments)
 
 
 _PLACES = tuple(sympy.Dummy(f"x{i}", real=True) for i in range(3))
