@@ -250,6 +250,15 @@ def test_lion_with_a_schedule_that_matters_is_not_exactly_lion(
     assert bool(found.extra) != exact
 
 
+def test_lion_with_a_decay_that_matters_is_lion() -> None:
+    """Decoupled weight decay is a parameter of Lion, not something more."""
+    decayed = CAPPED.replace("    lr = clip(0.6, lr)", "    y = w * 0.1\n    update = update + y")
+    tried = {**kept("", 0.006), "program": CAPPED.replace("    lr = clip(0.6, lr)\n", "")}
+    found = name(Chain(from_text(decayed), kept=[tried]))
+    assert (found.family, found.exact, found.extra) == ("lion", True, [])
+    assert found.parameters["weight_decay"] == pytest.approx(0.1)
+
+
 def test_algebra_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIMIT", 0.01)
     found = identify(zoo("lion"))

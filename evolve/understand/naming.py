@@ -19,7 +19,8 @@ def name(chain: Chain) -> Identity:
     optimizer with the statement as an extra, not exact: how much the statement is worth has
     been measured, and everything else is worth more. Such a statement may stand beside a formula
     of that name (a schedule of its own: `identify` takes any factor for a step size) or make
-    it one without a name (a term).
+    it one without a name (a term). What makes a parameter of the optimizer, as weight decay
+    does, is no extra.
 
     Raises:
         EvolveError: if the algebra failed.
@@ -31,6 +32,8 @@ def name(chain: Chain) -> Identity:
     least = min(measured, key=lambda kept: kept["loss_of_quality"]["mean"])
     bare = identify(from_text(least["program"]))
     if bare.family is None or found.family not in (None, bare.family):
+        return found
+    if found.family is not None and found.parameters.keys() != bare.parameters.keys():
         return found
     loss = least["loss_of_quality"]
     shown = (
