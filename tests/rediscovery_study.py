@@ -207,7 +207,8 @@ def _told(record: Record) -> dict[str, Any]:
 
 def read() -> dict[str, dict[str, Any]]:
     """The digests, by unit."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    paths = {path.stem: path for path in RESULTS.glob("*.json")}
+    return {unit: json.loads(paths[unit].read_text()) for unit in sorted(paths)}
 
 
 def champions() -> dict[str, dict[str, Any]]:
