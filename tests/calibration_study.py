@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from evolve.search.pool import Setup, open_pool
 from evolve.understand.ranking import rank
 from evolve.understand.trials import Trials
 from primitives.abstract import analyse
+from primitives.program import Program
 from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks.catalog import CATALOG
@@ -63,19 +65,25 @@ KNOWN = {"lion": 79.46, "adamw": 78.89, "signum": 78.2, "powersign": 77.4, "adds
 DRAWS = 1000
 
 
-def measure(name: str, objective: str) -> dict[str, Any]:
-    """The programs on one candidate."""
+def read(results: Path) -> list[dict[str, Any]]:
+    """What was measured before; nothing if there is no such file."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def measure(name: str, objective: str, programs: Mapping[str, Program]) -> dict[str, Any]:
+    """Programs on one candidate, each at its best; the first is the one they are compared with."""
     task = f"calibration_study:{name}"
+    first = next(iter(programs.values()))
     setup = Setup(
-        request={"program": to_text(zoo("adamw")), "tasks": [task], "rung": 1, "seeds": [0]},
+        request={"program": to_text(first), "tasks": [task], "rung": 1, "seeds": [0]},
         path=(HERE,),
     )
-    programs = [(each, zoo(each)) for each in PROGRAMS]
-    memory = len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
+    memory = len(analyse(first).slots) if objective == EQUAL_MEMORY else None
     began = time.time()
     with open_pool(setup, worker_count("auto", Config())) as pool:
         trials = Trials(pool, choosing=SEEDS, memory=memory)
-        rows = list(rank(trials, programs, TUNING, PAIRS))
+        rows = list(rank(trials, list(programs.items()), TUNING, PAIRS))
     return {
         "task": name,
         "objective": objective,
@@ -141,9 +149,7 @@ def choice(rows: list[dict[str, Any]]) -> str:
 
 def main(arguments: list[str]) -> None:
     results = Path(arguments[0])
-    rows = (
-        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    )
+    rows = read(results)
     if "--table" in arguments:
         print(f"{table(rows)}\n\n{choice(rows)}")
         return
@@ -152,7 +158,7 @@ def main(arguments: list[str]) -> None:
         for name in arguments[1:] or CANDIDATES:
             if (name, objective) in done:
                 continue
-            row = measure(name, objective)
+            row = measure(name, objective, {each: zoo(each) for each in PROGRAMS})
             with results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(table([row]).splitlines()[-1], flush=True)
