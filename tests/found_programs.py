@@ -17,22 +17,21 @@ from study_table import compared, named, table
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "README.md"
-BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 
 def main() -> None:
     found, later = read(), champions()
     for unit, digest in found.items():
         (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest, later.get(unit)))
-    before, _, after = parts(README.read_text())
-    README.write_text(f"{before}{BEGIN}\n{table(found, later)}\n{END}{after}")
+    README.write_text(replaced(README.read_text(), "study", table(found, later)))
 
 
-def parts(readme: str) -> tuple[str, str, str]:
-    """What stands before the table, the table, and what stands after it."""
-    before, rest = readme.split(BEGIN)
-    shown, after = rest.split(END)
-    return before, shown.strip(), after
+def replaced(text: str, name: str, content: str) -> str:
+    """A text with other content between the two comments that say where a part begins and ends."""
+    begin, end = (f"<!-- {name}: {word} -->" for word in ("begin", "end"))
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def text(unit: str, digest: dict[str, Any], later: dict[str, Any] | None = None) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 import calibration_study as calibration
 import champions_study
 import found_programs
+import numpy as np
+import proxy_tables
 import pytest
 import rediscovery_study as study
 import study_table
+import way_study
 from fakes import Fold, config
 from test_stretches import stretch
 
@@ -20,6 +23,8 @@ from evolve.search.log import AGAIN
 from evolve.search.mutation import TUNE
 from evolve.search.stretches import Stretch
 from primitives.abstract import analyse
+from primitives.program import Program
+from primitives.reference import run_step, zero_slots
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
 
@@ -179,8 +184,60 @@ def test_what_was_found_exports(unit: str, target: str) -> None:
 
 
 def test_the_readme_shows_the_study() -> None:
-    _, shown, _ = found_programs.parts(found_programs.README.read_text())
-    assert shown == study_table.table(FOUND, LATER), "run: python tests/found_programs.py"
+    text = found_programs.README.read_text()
+    shown = study_table.table(FOUND, LATER)
+    assert found_programs.replaced(text, "study", shown) == text, (
+        "run: python tests/found_programs.py"
+    )
+
+
+def test_the_readme_of_the_proxies_shows_what_was_measured() -> None:
+    text = proxy_tables.README.read_text()
+    assert proxy_tables.written(text) == text, "run: python tests/proxy_tables.py"
+
+
+def steps_of(program: Program) -> np.ndarray:
+    """The updates of a program over three steps from nothing, weights zero, [steps, elements]."""
+    rng = np.random.default_rng(3)
+    weights = [np.zeros(50, np.float32)]
+    slots, found = zero_slots(program, weights), []
+    for _ in range(3):
+        (update,), slots = run_step(
+            program, weights, [rng.normal(size=50).astype(np.float32)], slots, 1.0
+        )
+        found.append(update)
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("sign after AdamW's division", "Signum"),
+        ("cube root of momentum", "Signum"),
+        ("cube root of Lion's mixture", "Lion"),
+        ("cube root of the gradient", "sign of the gradient"),
+    ],
+)
+def test_the_rules_beside_the_known_ones_have_their_signs(name: str, like: str) -> None:
+    ours, known = (steps_of(way_study.RULES[each]) for each in (name, like))
+    assert np.array_equal(np.sign(ours), np.sign(known))
+    sizes = np.unique(np.abs(ours).round(12))
+    assert (len(sizes) == 1) == name.startswith("sign")
+
+
+def test_the_table_of_the_way_shows_each_rule() -> None:
+    found = {"loss": [2.25, 0.004], "better": [0.01, 0.002, 0.018, 16], "tuned": ""}
+    programs = dict.fromkeys(way_study.RULES, found)
+    programs["AdamW"], programs["SGD"] = {**found, "better": None}, {"loss": None, "better": None}
+    rows = [
+        {"objective": objective, "programs": programs} for objective in ("equal-memory", "loss")
+    ]
+    lines = way_study.table(rows).splitlines()
+    assert len(lines) == 2 + len(way_study.RULES)
+    shown = "2.2500 ± 0.0040 | +0.0100 (+0.0020 to +0.0180)"
+    assert f"| Lion | 1 | {shown} | {shown} |" in lines
+    assert "| AdamW | 2 | 2.2500 ± 0.0040 | - | 2.2500 ± 0.0040 | - |" in lines
+    assert "| SGD | 0 | failed | - | failed | - |" in lines
 
 
 def calibrated(task: str, sign: float, error: float = 1e-6) -> dict[str, Any]:
