@@ -56,13 +56,14 @@ RULES: dict[str, Program] = {
     "sign of the gradient": zoo("signsgd"),
 }
 TASK = "text"
+WHERE = {EQUAL_MEMORY: "at equal memory", LOSS: "on one model"}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: each rule's held-out loss and how much better than AdamW it is."""
     head = ["rule", "slots"]
     for row in rows:
-        head += [f"loss, {row['objective']}", "better than AdamW by"]
+        head += [f"loss {WHERE[row['objective']]}", "better than AdamW by"]
     lines = [head, ["---"] * len(head)]
     for name, program in RULES.items():
         cells = [name, str(len(analyse(program).slots))]
