@@ -63,7 +63,7 @@ layouts = st.sampled_from(LAYOUTS)
 # Equal hashes ------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(150, 5000), deadline=None)
+@settings(max_examples=examples(150, 5000))
 @given(programs(max_statements=14), st.randoms(use_true_random=False), layouts, seeds, modes)
 def test_rewrites_keep_the_hash_and_every_bit(original, random, layout, seed, mode):
     rewritten = original
@@ -235,7 +235,7 @@ def test_many_slots_and_long_chains_are_hashed_in_no_time():
 # Liveness ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(80, 3000), deadline=None)
+@settings(max_examples=examples(80, 3000))
 @given(programs(), layouts, seeds, modes)
 def test_removing_dead_statements_changes_no_update_over_20_steps(original, layout, seed, mode):
     lean = live_program(original)
@@ -244,7 +244,7 @@ def test_removing_dead_statements_changes_no_update_over_20_steps(original, layo
     assert outputs(original, layout, mode, seed, 20) == outputs(lean, layout, mode, seed, 20)
 
 
-@settings(max_examples=examples(60, 2000), deadline=None)
+@settings(max_examples=examples(60, 2000))
 @given(programs(), seeds)
 def test_slots_judged_dead_may_hold_anything(original, seed):
     """Overwriting a dead slot before each step changes no update."""

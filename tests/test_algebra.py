@@ -55,7 +55,7 @@ def agree(first: Program, second: Program, tolerance: float = 1e-4, **options: f
 # -- values and back ---------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=examples(150, 5000))
+@settings(max_examples=examples(150, 5000))
 @given(programs())
 def test_values_and_back_behave_alike_and_are_no_longer(of: Program) -> None:
     analysis = analyse(of)
@@ -132,7 +132,7 @@ def test_every_identity_and_what_is_found_with_them_is_one(name: str) -> None:
     assert cost(last) <= cost(of)
 
 
-@settings(deadline=None, max_examples=examples(25, 1000))
+@settings(max_examples=examples(25, 1000))
 @given(programs(), st.integers(0, 9))
 def test_random_programs_mean_the_same_as_formulas(of: Program, seed: int) -> None:
     assume(analyse(of).statements <= 6)

@@ -179,7 +179,7 @@ class Counting(FakePool):
         return given
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0.05, 0.999), st.integers(8, 80), st.integers(1, 3))
 def test_a_closing_takes_no_more_than_its_share(
     tmp_path_factory: pytest.TempPathFactory, share: float, evaluations: int, judge_seeds: int

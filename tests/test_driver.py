@@ -74,7 +74,7 @@ def test_the_order_in_which_answers_arrive_does_not_matter(
     assert len(logs[0]) > 60
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     deaths=st.lists(st.integers(0, 40), min_size=1, max_size=5),
     budget=st.sampled_from([Budget(EVALUATIONS, 50), Budget(PROGRAMS, 80), Budget("steps", 9000)]),

@@ -109,7 +109,7 @@ configurations = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(config=configurations, cuts=st.sets(st.integers(0, 150), max_size=4))
 def test_a_restored_search_goes_on_as_if_never_interrupted(config, cuts) -> None:  # type: ignore[no-untyped-def]
     uninterrupted = Fold(config).run(40)

@@ -81,7 +81,7 @@ def test_weight_decay_is_not_idle(name: str) -> None:
     assert (lean == zoo(name)) == (not gone)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(program=programs())
 def test_a_lean_program_is_shorter_and_steps_as_before(program: Program) -> None:
     lean, gone = without_idle(program, STRETCHES)
@@ -93,7 +93,7 @@ def test_a_lean_program_is_shorter_and_steps_as_before(program: Program) -> None
     assert without_idle(program, []) == (program, [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 1000))
 def test_a_child_is_trained_without_idle_statements(name: str, seed: int) -> None:
     """And says so; it is guessed anew if it is of another niche."""

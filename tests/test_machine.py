@@ -237,7 +237,7 @@ def same(x, y):
 layouts = st.sampled_from(LAYOUTS)
 
 
-@settings(max_examples=examples(250, 10_000), deadline=None)
+@settings(max_examples=examples(250, 10_000))
 @given(programs(), layouts, seeds, modes)
 def test_each_statement_agrees_with_the_reference(program, layout, seed, mode):
     check_statements(layout, program, seed, mode)
@@ -350,7 +350,7 @@ def test_one_compilation_serves_every_program_of_a_layout():
     assert len(traces) == 1
 
 
-@settings(max_examples=examples(80, 3000), deadline=None)
+@settings(max_examples=examples(80, 3000))
 @given(programs(max_statements=14), layouts, seeds, modes)
 def test_running_whole_steps_equals_running_instructions_one_by_one(program, layout, seed, mode):
     of = compiled(layout)
@@ -373,7 +373,7 @@ _WILD |= {"sinh", "cosh", "cosine_similarity"}
 TAME = [f for f in FUNCTIONS if f.name not in _WILD]
 
 
-@settings(max_examples=examples(60, 3000), deadline=None)
+@settings(max_examples=examples(60, 3000))
 @given(programs(max_statements=12, functions=TAME, tame=True), layouts, seeds)
 def test_twenty_steps_agree_as_far_as_the_program_is_stable(program, layout, seed):
     assert all(f.continuous for f in TAME)
@@ -409,7 +409,7 @@ def test_twenty_steps_agree_as_far_as_the_program_is_stable(program, layout, see
     event(f"{'20' if compared == 20 else 'fewer'} steps compared")
 
 
-@settings(max_examples=examples(100, 3000), deadline=None)
+@settings(max_examples=examples(100, 3000))
 @example(
     from_text("def train(w, g, m, lr):\n update = g * 1e-40\n return update, m"), LAYOUTS[2], 1
 )

@@ -299,7 +299,7 @@ def test_the_papers_winner_comes_to_the_sign_of_an_average(name: str) -> None:
     assert all(step.evidence["holds"] for step in chain.steps)
 
 
-@settings(deadline=None, max_examples=examples(15, 500))
+@settings(max_examples=examples(15, 500))
 @given(programs())
 def test_exact_steps_change_no_bit(of: Program) -> None:
     for step in exact_steps(of):
@@ -511,7 +511,7 @@ def test_evolution_finds_what_no_single_removal_does_and_inserts_nothing() -> No
     assert all(len(p.statements) <= len(of.statements) for p in pool.trained)
 
 
-@settings(deadline=None, max_examples=examples(6, 200))
+@settings(max_examples=examples(6, 200))
 @given(programs())
 def test_proven_steps_of_random_programs_do_the_same_on_other_data(of: Program) -> None:
     """The evidence is from one stream; here are other weights and gradients."""

@@ -56,7 +56,7 @@ def by_the_reference(program: Program, data: dict[str, Any]) -> float:
     return math.sqrt(np.mean(squares[STEPS // 2 :]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(program=programs(), seed=st.integers(0, 3))
 def test_the_size_is_that_of_the_reference(program: Program, seed: int) -> None:
     data = stretch(seed)

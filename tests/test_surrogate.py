@@ -79,7 +79,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few")
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     losses=st.lists(
         st.lists(st.floats(0.95, 1.05), min_size=1, max_size=4), min_size=2, max_size=9
@@ -150,7 +150,7 @@ def test_steps_that_are_none_break_nothing() -> None:
     assert guess is not None and np.isfinite(guess).all()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(cuts=st.sets(st.integers(0, 300), max_size=3), seed=st.integers(0, 9))
 def test_a_restored_search_guesses_as_if_never_interrupted(cuts: set[int], seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -31,7 +31,7 @@ def train(w, g, m, lr):
 # Round trips --------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(200, 10_000), deadline=None)
+@settings(max_examples=examples(200, 10_000))
 @given(programs(max_slots=8))
 def test_programs_read_back_the_same(program):
     printed = to_text(program)
@@ -41,7 +41,7 @@ def test_programs_read_back_the_same(program):
     ast.parse(printed)
 
 
-@settings(max_examples=examples(500, 20_000), deadline=None)
+@settings(max_examples=examples(500, 20_000))
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_constants_read_back_bit_for_bit(value):
     statement = Statement("update", "multiply", ("g", value))
@@ -312,7 +312,7 @@ def scrambled():
     return st.lists(pieces, max_size=30).map("".join)
 
 
-@settings(max_examples=examples(400, 30_000), deadline=None)
+@settings(max_examples=examples(400, 30_000))
 @given(st.one_of(st.text(max_size=200), scrambled()), st.integers(0, len(LION)), st.booleans())
 def test_any_text_is_a_program_or_a_program_error(noise, place, inside):
     noisy = LION[:place] + noise + LION[place:] if inside else noise
