@@ -339,14 +339,22 @@ def compiled(layout: Layout) -> Machine:
 
 
 def replay_reference(
-    program: Program, weights: list[np.ndarray], gradients: Sequence[list[np.ndarray]], rate: float
+    program: Program,
+    weights: list[np.ndarray],
+    gradients: Sequence[list[np.ndarray]],
+    rate: float,
+    disturbed: Callable[[list[np.ndarray]], list[np.ndarray]] = list,
 ) -> list[list[np.ndarray]]:
-    """The update of every step by the reference interpreter; the weights follow."""
+    """The update of every step by the reference interpreter; the weights follow.
+
+    `disturbed` is what becomes of weights and slots between steps.
+    """
     slots = reference.zero_slots(program, weights)
     updates = []
     for gradient in gradients:
         update, slots = reference.run_step(program, weights, gradient, slots, rate)
-        weights = _stepped(weights, update)
+        slots = {name: disturbed(slot) for name, slot in slots.items()}
+        weights = disturbed(_stepped(weights, update))
         updates.append(update)
     return updates
 

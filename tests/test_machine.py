@@ -395,9 +395,9 @@ def test_twenty_steps_agree_as_far_as_the_program_is_stable(program, layout, see
 
     def nudged(leaves):
         # By roundings of numbers of order 1: a small weight may be as large as that a step later.
+        unit = np.float32(4 * UNIT)
         return [
-            x
-            + np.float32(UNIT) * np.float32(random.integers(-4, 5, x.shape)) * np.maximum(1, abs(x))
+            x + unit * np.maximum(1, abs(x)) * np.float32(random.choice([-1, 1], x.shape))
             for x in leaves
         ]
 
@@ -408,8 +408,8 @@ def test_twenty_steps_agree_as_far_as_the_program_is_stable(program, layout, see
     with np.errstate(all="ignore"):
         want = replay_reference(program, weights, gradients, 0.5)
         moved = [
-            replay_reference(program, nudged(weights), [nudged(g) for g in gradients], 0.5)
-            for _ in range(3)
+            replay_reference(program, nudged(weights), [nudged(g) for g in gradients], 0.5, nudged)
+            for _ in range(5)
         ]
     code = machine.assemble(analyse(program), ROWS, LENGTH)
     got = replay_machine(compiled(layout), code, weights, gradients, 0.5)
