@@ -15,6 +15,7 @@ import rediscovery_study as study
 import study_table
 import way_study
 from fakes import Fold, config
+from strategies import replay_reference
 from test_stretches import stretch
 
 from evolve.export.catalog import TARGETS, emit
@@ -24,7 +25,6 @@ from evolve.search.mutation import TUNE
 from evolve.search.stretches import Stretch
 from primitives.abstract import analyse
 from primitives.program import Program
-from primitives.reference import run_step, zero_slots
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
 
@@ -197,16 +197,11 @@ def test_the_readme_of_the_proxies_shows_what_was_measured() -> None:
 
 
 def steps_of(program: Program) -> np.ndarray:
-    """The updates of a program over three steps from nothing, weights zero, [steps, elements]."""
+    """The updates of a program over three steps from nothing, [steps, elements]."""
     rng = np.random.default_rng(3)
-    weights = [np.zeros(50, np.float32)]
-    slots, found = zero_slots(program, weights), []
-    for _ in range(3):
-        (update,), slots = run_step(
-            program, weights, [rng.normal(size=50).astype(np.float32)], slots, 1.0
-        )
-        found.append(update)
-    return np.array(found)
+    gradients = [[rng.normal(size=50).astype(np.float32)] for _ in range(3)]
+    updates = replay_reference(program, [np.zeros(50, np.float32)], gradients, 1.0)
+    return np.array([update for (update,) in updates])
 
 
 @pytest.mark.parametrize(
