@@ -3,7 +3,8 @@
 Each known optimizer gets the best scale of its update and equally many trials of its
 constants on each candidate proxy, under several schedules, batches and horizons, at
 equal memory and then at equal width; then fresh seeds and held-out data decide. One JSON line
-in the file RESULTS per task and objective; what is there already is not done again.
+in the file RESULTS per task, objective and number of trials (`--trials`); what is there already
+is not done again.
 
 `python tests/calibration_study.py RESULTS --table` prints the table, each proxy's rank
 correlation with the order that the paper reports, with Lion and without it, and the proxies
@@ -12,8 +13,8 @@ that agree best.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -71,8 +72,13 @@ def read(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def measure(name: str, objective: str, programs: Mapping[str, Program]) -> dict[str, Any]:
-    """Programs on one candidate, each at its best; the first is the one they are compared with."""
+def measure(
+    name: str, objective: str, programs: Mapping[str, Program], tuning: int = TUNING
+) -> dict[str, Any]:
+    """Programs on one candidate, each at its best; the first is the one they are compared with.
+
+    `tuning` is the number of constants tried for each.
+    """
     task = f"calibration_study:{name}"
     first = next(iter(programs.values()))
     setup = Setup(
@@ -83,10 +89,11 @@ def measure(name: str, objective: str, programs: Mapping[str, Program]) -> dict[
     began = time.time()
     with open_pool(setup, worker_count("auto", Config())) as pool:
         trials = Trials(pool, choosing=SEEDS, memory=memory)
-        rows = list(rank(trials, list(programs.items()), TUNING, PAIRS))
+        rows = list(rank(trials, list(programs.items()), tuning, PAIRS))
     return {
         "task": name,
         "objective": objective,
+        "trials": tuning,
         "seconds": round(time.time() - began),
         "programs": {
             row.name: {
@@ -115,19 +122,18 @@ def agreement(row: dict[str, Any], without: str | None = None) -> tuple[float, f
     return float(np.mean(taus)), float(low), float(high)
 
 
-def best(rows: list[dict[str, Any]], objective: str, without: str | None = None) -> list[str]:
+def best(rows: list[dict[str, Any]], without: str | None = None) -> list[str]:
     """The candidates from the best agreement down, one program left out."""
-    of = [row for row in rows if row["objective"] == objective]
-    found = {row["task"]: agreement(row, without)[0] for row in of}
+    found = {row["task"]: agreement(row, without)[0] for row in rows}
     return sorted((name for name in found if not np.isnan(found[name])), key=lambda n: -found[n])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: held-out loss and standard error of each program on each candidate."""
-    head = ["proxy", "objective", "minutes", *PROGRAMS, "tau", "tau without Lion"]
+    head = ["proxy", "objective", "trials", "minutes", *PROGRAMS, "tau", "tau without Lion"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        cells = [row["task"], row["objective"], f"{row['seconds'] / 60:.1f}"]
+        cells = [row["task"], row["objective"], str(row["trials"]), f"{row['seconds'] / 60:.1f}"]
         for name in PROGRAMS:
             loss = row["programs"][name]["loss"]
             cells.append(f"{loss[0]:.4f} ± {loss[1]:.4f}" if loss else "failed")
@@ -139,30 +145,41 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def choice(rows: list[dict[str, Any]]) -> str:
-    """One line for each objective: which candidates agree best, with Lion and without it."""
+    """A line for each objective and number of trials: who agrees best, with Lion and without."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["objective"], row["trials"]), []).append(row)
     return "\n".join(
-        f"{objective}: agreement from the best down: {', '.join(best(rows, objective))}; "
-        f"without Lion: {', '.join(best(rows, objective, 'lion'))}."
-        for objective in (EQUAL_MEMORY, LOSS)
+        f"{objective}, {trials} trials: agreement from the best down: {', '.join(best(group))}; "
+        f"without Lion: {', '.join(best(group, 'lion'))}."
+        for (objective, trials), group in groups.items()
     )
 
 
-def main(arguments: list[str]) -> None:
-    results = Path(arguments[0])
-    rows = read(results)
-    if "--table" in arguments:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Rank known optimizers on candidate proxies.")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("tasks", nargs="*", metavar="TASK")
+    parser.add_argument("--trials", type=int, default=TUNING, help="constants tried for each")
+    parser.add_argument("--table", action="store_true", help="print what was measured")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.tasks) - CANDIDATES.keys():
+        parser.error(f"no such candidate: {', '.join(sorted(unknown))}")
+    rows = read(asked.results)
+    if asked.table:
         print(f"{table(rows)}\n\n{choice(rows)}")
         return
-    done = {(row["task"], row["objective"]) for row in rows}
+    done = {(row["task"], row["objective"], row["trials"]) for row in rows}
     for objective in (EQUAL_MEMORY, LOSS):
-        for name in arguments[1:] or CANDIDATES:
-            if (name, objective) in done:
+        for name in asked.tasks or CANDIDATES:
+            if (name, objective, asked.trials) in done:
                 continue
-            row = measure(name, objective, {each: zoo(each) for each in PROGRAMS})
-            with results.open("a") as file:
+            programs = {each: zoo(each) for each in PROGRAMS}
+            row = measure(name, objective, programs, asked.trials)
+            with asked.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(table([row]).splitlines()[-1], flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

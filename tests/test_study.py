@@ -238,7 +238,7 @@ def test_the_table_of_the_way_shows_each_rule() -> None:
 def calibrated(task: str, sign: float, error: float = 1e-6) -> dict[str, Any]:
     known = calibration.KNOWN
     losses = {n: {"loss": [sign * known.get(n, 0.0), error]} for n in calibration.PROGRAMS}
-    return {"task": task, "objective": "loss", "seconds": 60, "programs": losses}
+    return {"task": task, "objective": "loss", "trials": 8, "seconds": 60, "programs": losses}
 
 
 @pytest.mark.parametrize("without", [None, "lion"])
@@ -259,11 +259,13 @@ def test_the_agreement_of_noise_is_not_told_from_none() -> None:
 
 def test_the_table_of_proxies_ranks_them_by_agreement() -> None:
     rows = [calibrated("bad", 1.0), calibrated("good", -1.0)]
-    assert calibration.best(rows, "loss") == ["good", "bad"]
-    assert "| bad | loss | 1.0 |" in calibration.table(rows)
-    assert "loss: agreement from the best down: good, bad; without Lion: good, bad." in (
-        calibration.choice(rows)
-    )
+    assert calibration.best(rows) == ["good", "bad"]
+    assert "| bad | loss | 8 | 1.0 |" in calibration.table(rows)
+    more = [{**row, "trials": 16} for row in rows[:1]]
+    assert calibration.choice(rows + more).splitlines() == [
+        "loss, 8 trials: agreement from the best down: good, bad; without Lion: good, bad.",
+        "loss, 16 trials: agreement from the best down: bad; without Lion: bad.",
+    ]
 
 
 @pytest.mark.parametrize("name", calibration.CANDIDATES)
