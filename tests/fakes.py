@@ -134,13 +134,16 @@ class Fold:
 
 
 def states(fold: Fold, evaluations: int = 60) -> Iterator[tuple[Evolution, Record | None]]:
-    """The state before each step, with the record that the step proposed, if it did."""
-    while True:
-        before = Fold.restored(fold.evolution.config, fold.rows).evolution
-        count = len(fold.rows)
-        if not fold.step(evaluations):
-            return
-        yield before, fold.rows[count] if len(fold.rows) > count else None
+    """The state before each step, with the record that the step proposed, if it did.
+
+    The fold must be at its beginning: the states are those of its twin, a step behind.
+    """
+    twin = Fold(fold.evolution.config, fold.answer)
+    while fold.step(evaluations):
+        count = len(twin.rows)
+        yield twin.evolution, fold.rows[count] if len(fold.rows) > count else None
+        twin.step(evaluations)
+    assert twin.rows == fold.rows
 
 
 class FakePool:

@@ -170,7 +170,7 @@ def test_two_slots_where_one_is_enough() -> None:
 
 def test_neighbours_against_the_labeller() -> None:
     """A sample; `python tests/identify_study.py` takes 10,000."""
-    rates = count(map(verdict, neighbours(examples(200, 5000), 1)))
+    rates = count(map(verdict, neighbours(examples(120, 5000), 1)))
     assert rates["lion"] >= 3 and rates["other"] >= 20
     assert rates["false_positive_rate"] == 0
     assert rates["false_negative_rate"] <= (0.01 if rates["lion"] > 100 else 0)

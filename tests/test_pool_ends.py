@@ -112,10 +112,8 @@ def test_a_bad_task_is_bad_input(count: int) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "a:99999999", "nowhere"])
 def test_an_address_without_a_cluster_is_bad_input(address: str) -> None:
-    began = time.monotonic()
     with pytest.raises(BadInput, match=f"no Ray cluster answers at '{address}' .*; check --addr"):
         open_pool(SETUP, 1, address)
-    assert time.monotonic() - began < 10
 
 
 # The bookkeeping, without processes -----------------------------------------------------

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +26,7 @@ from evolve.search.pool import Finished
 from evolve.understand import chain as chain_module
 from evolve.understand import evidence, stream
 from evolve.understand.ablation import Ablation, removals, round_constants
-from evolve.understand.algebraic import Found, found_by_child
+from evolve.understand.algebraic import Found, as_json, found_by_child, from_json, steps
 from evolve.understand.chain import exact_steps, proven_steps
 from evolve.understand.identify import identified
 from evolve.understand.simplify import prove, simplify
@@ -97,10 +97,22 @@ def sized(of: Program, best: float = 1e-3) -> float:
     return needs(sign=0.3, memory=0.3)(of) + 0.3 * min(away, 4.0) ** 2
 
 
+@cache
+def found_here(text: str) -> list[Found]:
+    return [from_json(as_json(found)) for found in steps(from_text(text))]
+
+
+@pytest.fixture
+def algebra_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The algebra in this process, once for each program, where it is known to come to an end."""
+    monkeypatch.setattr(chain_module, "found_by_child", lambda of, _: found_here(to_text(of)))
+
+
 def ablated(of: Program, loss: Callable[[Program], float]) -> Any:
     return simplify(of, Ablation(Trials(MadeUp(loss))))  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("algebra_here")
 def test_what_is_worth_nothing_goes_and_what_is_worth_something_stays() -> None:
     chain = ablated(zoo("paper-program-8"), needs(sign=0.3, memory=0.3, clip=0.1))
     functions = [s.function for s in chain.simplified.statements]
@@ -118,6 +130,7 @@ def test_what_is_worth_nothing_goes_and_what_is_worth_something_stays() -> None:
             assert step.evidence["loss_of_quality"]["high"] <= step.evidence["margin"]
 
 
+@pytest.mark.usefixtures("algebra_here")
 def test_without_a_control_nothing_is_ablated() -> None:
     """If not even the mutilated program is found worse, the test shows nothing."""
     chain = ablated(zoo("paper-program-8"), needs())
@@ -131,6 +144,7 @@ def test_noise_that_hides_a_loss_keeps_the_statement() -> None:
     assert kept and (step is None or "clip" not in step.how)
 
 
+@pytest.mark.usefixtures("algebra_here")
 @pytest.mark.parametrize(
     ("name", "decay"),
     [("paper-program-8", 0.0), ("paper-program-8", 0.1), ("paper-program-4", 0.0)],
@@ -147,6 +161,7 @@ def test_the_papers_winners_arrive_at_lion(name: str, decay: float) -> None:
     assert ("weight_decay" in found.parameters) == bool(decay)
 
 
+@pytest.mark.usefixtures("algebra_here")
 @pytest.mark.parametrize("worth", [0.0, 0.1])
 @pytest.mark.parametrize(("name", "function"), [("5", "sin"), ("6", "minimum")])
 def test_only_ablation_removes_what_is_live_across_steps(
@@ -428,6 +443,7 @@ def test_the_chain_as_text(capsys: pytest.CaptureFixture) -> None:
     assert np.char.count(out, "def train") >= 4
 
 
+@pytest.mark.usefixtures("algebra_here")
 def test_a_chain_with_ablations_is_printed_with_its_evidence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -474,6 +490,7 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("algebra_here")
 def test_evolution_goes_on_where_single_removals_end() -> None:
     """Insertions are off; what it finds is shown to be shorter or better."""
     loss = needs(sign=0.3, memory=0.3, clip=0.1)
