@@ -236,8 +236,7 @@ def test_the_table_of_the_way_shows_each_rule() -> None:
 
 
 def calibrated(task: str, sign: float, error: float = 1e-6) -> dict[str, Any]:
-    known = calibration.KNOWN
-    losses = {n: {"loss": [sign * known.get(n, 0.0), error]} for n in calibration.PROGRAMS}
+    losses = {n: {"loss": [sign * known, error]} for n, known in calibration.KNOWN.items()}
     return {"task": task, "objective": "loss", "trials": 8, "seconds": 60, "programs": losses}
 
 
