@@ -4,7 +4,8 @@ Each known optimizer gets the best scale of its update and equally many trials o
 constants on each candidate proxy, under several schedules, batches and horizons, at
 equal memory and then at equal width; then fresh seeds and held-out data decide. One JSON line
 in the file RESULTS per task, objective and number of trials (`--trials`); what is there already
-is not done again.
+is not done again. The first line begins with the constants of the zoo, the others with those that
+the first came to: from the zoo's, 80 trials leave AdamW on `text` at 2.41, and 320 bring it to 2.30.
 
 `python tests/calibration_study.py RESULTS --table` prints the table, each proxy's rank
 correlation with the order that the paper reports, with Lion and without it, and the proxies
@@ -32,7 +33,7 @@ from evolve.understand.ranking import rank
 from evolve.understand.trials import Trials
 from primitives.abstract import analyse
 from primitives.program import Program
-from primitives.text import to_text
+from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.task import Task
@@ -104,6 +105,13 @@ def measure(
     }
 
 
+def begun(rows: list[dict[str, Any]]) -> dict[str, Program]:
+    """The programs to tune: as the first of the rows left them, or the zoo's."""
+    if not rows:
+        return {name: zoo(name) for name in KNOWN}
+    return {name: from_text(rows[0]["programs"][name]["tuned"]) for name in KNOWN}
+
+
 def agreement(row: dict[str, Any], without: str | None = None) -> tuple[float, float, float]:
     """Kendall's tau-b between a candidate's losses and what is known; 1 is agreement.
 
@@ -172,8 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name in asked.tasks or CANDIDATES:
             if (name, objective, asked.trials) in done:
                 continue
-            programs = {each: zoo(each) for each in KNOWN}
-            row = measure(name, objective, programs, asked.trials)
+            row = measure(name, objective, begun(rows), asked.trials)
             with asked.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(table([row]).splitlines()[-1], flush=True)

@@ -267,6 +267,15 @@ def test_the_table_of_proxies_ranks_them_by_agreement() -> None:
     ]
 
 
+def test_proxies_begin_with_the_constants_that_the_first_came_to() -> None:
+    assert calibration.begun([]) == {name: zoo(name) for name in calibration.KNOWN}
+    rows = calibration.read(proxy_tables.CALIBRATION)
+    programs = calibration.begun(rows)
+    for name, program in programs.items():
+        assert to_text(program) == rows[0]["programs"][name]["tuned"]
+        assert program.constants != zoo(name).constants
+
+
 @pytest.mark.parametrize("name", calibration.CANDIDATES)
 def test_candidates_are_tasks_that_workers_find_by_name(name: str) -> None:
     assert getattr(calibration, name) is calibration.CANDIDATES[name]
