@@ -5,7 +5,7 @@ constants on each candidate proxy, under several schedules, batches and horizons
 equal memory and then at equal width; then fresh seeds and held-out data decide. One JSON line
 in the file RESULTS per task, objective and number of trials (`--trials`); what is there already
 is not done again. The first line begins with the constants of the zoo, the others with those that
-the first came to: from the zoo's, 80 trials leave AdamW on `text` at 2.41, and 320 bring it to 2.30.
+the first came to: from the zoo's, 80 trials leave AdamW on `text` at 2.41, 320 at 2.30.
 
 `python tests/calibration_study.py RESULTS --table` prints the table, each proxy's rank
 correlation with the order that the paper reports, with Lion and without it, and the proxies
