@@ -159,6 +159,7 @@ def choice(rows: list[dict[str, Any]]) -> str:
         f"{objective}, {trials} trials: agreement from the best down: {', '.join(best(group))}; "
         f"without Lion: {', '.join(best(group, 'lion'))}."
         for (objective, trials), group in groups.items()
+        if len(group) > 1
     )
 
 

@@ -263,7 +263,6 @@ def test_the_table_of_proxies_ranks_them_by_agreement() -> None:
     more = [{**row, "trials": 16} for row in rows[:1]]
     assert calibration.choice(rows + more).splitlines() == [
         "loss, 8 trials: agreement from the best down: good, bad; without Lion: good, bad.",
-        "loss, 16 trials: agreement from the best down: bad; without Lion: bad.",
     ]
 
 
