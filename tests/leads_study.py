@@ -1,0 +1,238 @@
+"""`python tests/leads_study.py FILE [LEAD...]`: what each lead of the search is worth.
+
+The search as it is, and with one of its leads switched off or set otherwise, for some training
+steps each, on seeds from 100 up. They begin with an AdamW that is tuned already, so that all
+steps are those of the search. What counts is not what a search says of its best program, which
+is partly luck, but what that program is worth on fresh seeds: at the end, and on the way there.
+One JSON line in FILE per search, two at a time; what is there already is not done again.
+`python tests/leads_table.py` writes the table of `evolve/search/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from calibration_study import read
+from rediscovery_study import commit
+
+from evolve.command.run import run_setup
+from evolve.search import judge
+from evolve.search.breeding import Breeding
+from evolve.search.budget import STEPS, Budget
+from evolve.search.config import Config
+from evolve.search.driver import Driver
+from evolve.search.evolution import Evolution
+from evolve.search.fitness import Losses
+from evolve.search.log import AGAIN, Record, RunLog
+from evolve.search.pool import Pool, SerialPool
+from evolve.understand.trials import Trials
+from primitives.text import from_text
+
+#: AdamW with the constants that `way_study.py` came to.
+START = """\
+def train(w, g, m, v, lr):
+    g2 = square(g)
+    m = interp(g, m, 0.2887017)
+    v = interp(g2, v, 0.65246546)
+    sqrt_v = sqrt(v)
+    update = m / sqrt_v
+    wd = w * 0.018800864
+    update = update + wd
+    lr = lr * 0.026191
+    update = update * lr
+    return update, m, v
+"""
+SEEDS = range(100, 104)
+#: The search as it is gets twice as many: every lead is held against it.
+AS_IT_IS, AS_IT_IS_SEEDS = "as it is", range(100, 108)
+#: Training steps of a search, after which shares of them its best is judged, and on how many
+#: fresh seeds.
+BUDGET, MARKS, FRESH = 750_000, (0.25, 0.5, 0.75, 1.0), 16
+
+Switch = Callable[[], AbstractContextManager[Any]]
+
+
+class Lead(NamedTuple):
+    """A part of the search, and how it is done without.
+
+    Attributes:
+        instead: what is done in its place.
+        settings: of the configuration.
+        switch: for what no setting switches off.
+    """
+
+    instead: str
+    settings: Mapping[str, Any] = MappingProxyType({})
+    switch: Switch = nullcontext
+
+
+def _own_seeds(self: Evolution, record: Record) -> list[int]:
+    """Seeds that no other program has; the start's are the search's."""
+    number = record.parent if record.mutation == AGAIN else record.number
+    return [(number or 0) * self.config.replicates[-1] + seed for seed in _common(self, record)]
+
+
+_common = Evolution.seeds
+
+
+def _flat(losses: Losses, first: int) -> Losses:
+    """The mean over the seeds in the place of each: a program is paired with no other."""
+    return {task: [fmean(values)] * len(values) for task, values in losses.items()}
+
+
+@contextmanager
+def _unpaired() -> Iterator[None]:
+    """Every program on seeds of its own, held against the mean of the start."""
+    seeds = patch.object(Evolution, "seeds", _own_seeds)
+    with seeds, patch("evolve.search.results.rotated", _flat):
+        yield
+
+
+def _steps_as_they_come() -> AbstractContextManager[Any]:
+    return patch("evolve.search.breeding.factor", lambda *_: 1.0)
+
+
+def _idle_kept() -> AbstractContextManager[Any]:
+    return patch.object(Breeding, "_lean", lambda _, mutant: mutant)
+
+
+LEADS: dict[str, Lead] = {
+    AS_IT_IS: Lead("nothing"),
+    "scales": Lead("children step as they come", switch=_steps_as_they_come),
+    "looking": Lead("no look before training: no scales, no guesses", {"stretches": False}),
+    "idle statements": Lead("they stay, and a slot they read is paid for", switch=_idle_kept),
+    "guessing": Lead("one child is drawn, not sixteen", {"candidates": 1}),
+    "hurdles": Lead("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
+    "common seeds": Lead("every program has seeds of its own", switch=_unpaired),
+    "few seeds first": Lead("every program is trained on 16", {"replicates": [16]}),
+    "more seeds later": Lead("every program is trained on one, the same", {"replicates": [1]}),
+    "population": Lead("1,000 programs, not 200", {"population": 1000}),
+    "no larger population": Lead("50 programs, not 200", {"population": 50}),
+    "elite": Lead("all parents by tournament", {"elite_share": 0.0}),
+    "insertions where it counts": Lead("at a random place", {"on_edges": 0.0}),
+    "patience": Lead("a new round after 300 programs without a new best", {"patience": 300}),
+    "patience, and restarts from the start": Lead(
+        "the same, each round from the best", {"patience": 300, "restart": "best"}
+    ),
+    "parsimony": Lead("statements cost nothing", {"complexity_cost": 0.0}),
+    "constants of their own": Lead("the paper's mutations alone", {"constants_share": 0.0}),
+    "few tries of a structure": Lead("as many as come, not two", {"structure_tries": 1000}),
+}
+
+
+def search(name: str, seed: int, budget: int = BUDGET) -> dict[str, Any]:
+    """One search, and what the best that it knew at each mark is worth on fresh seeds."""
+    began = time.time()
+    lead = LEADS[name]
+    settings = {"seed": seed, "start": START, "tuning_evaluations": 0, "closing_share": 0.0}
+    config = Config.from_json({**settings, "finalists": 1, "judge_seeds": 1, **lead.settings})
+    with ExitStack() as stack:
+        stack.enter_context(lead.switch())
+        folder = Path(stack.enter_context(TemporaryDirectory())) / "run"
+        log = stack.enter_context(RunLog.create(folder, {"config": config.to_json()}))
+        pool = pool_of_this_process(log)
+        driver = Driver(log, pool, lambda _: None)
+        driver.add_budget(Budget(STEPS, budget))
+        driver.run()
+        marks = list(bests(log, driver.untrained, [int(mark * budget) for mark in MARKS]))
+        programs = {number: text(log, number) for _, number in marks}
+        fresh = worth(programs, pool, driver.untrained)
+        return {
+            "lead": name,
+            "seed": seed,
+            "steps": budget,
+            "commit": commit(),
+            "seconds": round(time.time() - began),
+            "generated": driver.evolution.generated,
+            "trained": driver.evolution.evaluated,
+            "fresh": [[steps, fresh[number]] for steps, number in marks],
+            "program": programs[marks[-1][1]],
+        }
+
+
+_pools: list[Pool] = []
+
+
+def pool_of_this_process(log: RunLog) -> Pool:
+    """One for all its searches: to compile anew for each takes as long as 50,000 steps."""
+    if not _pools:
+        setup = run_setup(log, Config(start=START))._replace(log=None)
+        _pools.append(SerialPool(setup).__enter__())
+        atexit.register(_pools[0].__exit__, None, None, None)
+    return _pools[0]
+
+
+def bests(log: RunLog, untrained: Losses, marks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The number of the best program after so many training steps; the start's if there is none.
+
+    The search is folded anew from its log: what a driver happened to know when the steps had
+    been taken depends on the clock.
+    """
+    evolution = Evolution(Config.from_json(log.meta("config")), untrained)
+    left, steps = deque(marks), 0
+    for record in log.records():
+        evolution.restore([record])
+        steps += record.steps or 0
+        while left and steps >= left[0]:
+            yield left.popleft(), evolution.best or 0
+
+
+def text(log: RunLog, number: int) -> str:
+    """A program's."""
+    record = log.record(number)
+    assert record is not None
+    return record.program
+
+
+def worth(programs: dict[int, str], pool: Pool, untrained: Losses) -> dict[int, float]:
+    """The fitness of programs on fresh seeds, that of the start being 0; one that fails has -1."""
+    memory = len(from_text(START).slots)
+    trials, seeds = Trials(pool, memory=memory), judge.seeds(judge.FINAL, FRESH)
+    start, *losses = trials.losses([from_text(t) for t in (START, *programs.values())], seeds)
+    assert start is not None
+    found = [judge.fitness(each or {}, start, untrained) for each in losses]
+    return {n: -1.0 if f is None else f for n, f in zip(programs, found, strict=True)}
+
+
+def missing(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The searches still to be done, seed by seed: wherever it ends, leads have as many."""
+    done = {(row["lead"], row["seed"]) for row in rows}
+    for seed in AS_IT_IS_SEEDS:
+        for name in names:
+            if (seed in SEEDS or name == AS_IT_IS) and (name, seed) not in done:
+                yield name, seed
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="What each lead of the search is worth.")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("leads", nargs="*", metavar="LEAD")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.leads) - LEADS.keys():
+        parser.error(f"no such lead: {', '.join(sorted(unknown))}")
+    todo = missing(read(asked.results), asked.leads or list(LEADS))
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
+        for done in as_completed([processes.submit(search, *each) for each in todo]):
+            row = done.result()
+            with asked.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(row["lead"], row["seed"], row["seconds"], row["fresh"][-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
