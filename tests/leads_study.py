@@ -114,7 +114,7 @@ def _idle_kept() -> AbstractContextManager[Any]:
 LEADS: dict[str, Lead] = {
     AS_IT_IS: Lead("nothing"),
     "scales": Lead("children step as they come", switch=_steps_as_they_come),
-    "looking": Lead("no look before training: no scales, no guesses", {"stretches": False}),
+    "looking": Lead("no scales, no guesses; idle statements stay", {"stretches": False}),
     "idle statements": Lead("they stay, and a slot they read is paid for", switch=_idle_kept),
     "guessing": Lead("one child is drawn, not sixteen", {"candidates": 1}),
     "hurdles": Lead("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
