@@ -2,7 +2,8 @@
 
 Units, one after the other, each a run of its own in FOLDER and resumed if it was cut off:
 the default search for five seeds, 30 minutes each; variants of it, as long; then the controls,
-each with four times the training steps that the median seed needed to reach its champion.
+each with four times the training steps that the median seed needed to reach its champion; then
+three seeds more, which were named before they ran and are counted on their own.
 Nothing is tuned on these seeds. What each unit came to is written to
 `discovered/study/UNIT.json`; a unit that is there is not run again (delete it to run it anew).
 
@@ -34,6 +35,8 @@ RESULTS = Path(__file__).parent.parent / "discovered" / "study"
 #: What champions came to with all ablations: see `champions_study.py`.
 CHAMPIONS = RESULTS.parent / "champions.json"
 SEEDS, BUDGET = range(5), "30m"
+#: Run when all else was done and written down; settings were chosen on seed 7.
+FURTHER = (5, 6, 8)
 #: What the search finds from elsewhere, with fewer functions, or for loss alone.
 VARIANTS: dict[str, dict[str, Any]] = {
     "without-sign-and-abs": {"without": ["sign", "abs"]},
@@ -60,9 +63,12 @@ def main(arguments: list[str]) -> None:
         unit(folder, f"seed-{seed}", BUDGET, ["--seed", str(seed)], {})
     for name, settings in VARIANTS.items():
         unit(folder, name, BUDGET, ["--seed", "0"], settings)
-    steps = [row["champion_found_at"]["steps"] for row in read().values() if "seed" in row["unit"]]
+    seeds = [row for name, row in read().items() if name.startswith("seed-")]
+    steps = 4 * round(median(row["champion_found_at"]["steps"] for row in seeds))
     for name, settings in CONTROLS.items():
-        unit(folder, name, f"{4 * round(median(steps))}steps", ["--seed", "0"], settings)
+        unit(folder, name, f"{steps}steps", ["--seed", "0"], settings)
+    for seed in FURTHER:
+        unit(folder, f"further-{seed}", BUDGET, ["--seed", str(seed)], {})
 
 
 def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[str, Any]) -> None:

@@ -52,14 +52,23 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
             ]
         )
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    seeds = {name: row for name, row in rows.items() if name.startswith("seed-")}
+    groups = (" ".join(summary(rows, later, unit)) for unit in ("seed-", "further-"))
+    return "\n\n".join([text, *filter(None, groups), *controls(rows)])
+
+
+def summary(
+    rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]], unit: str
+) -> Iterator[str]:
+    """What the runs whose names begin so came to, in words."""
+    seeds = {name: row for name, row in rows.items() if name.startswith(unit)}
     if not seeds:
-        return text
-    words = [f"Named by the runs themselves: {counted([r['champion'] for r in seeds.values()])}."]
-    if later:
-        words.append(f"With all ablations: {counted(list(later.values()))}.")
-    words += first_lions(list(seeds.values()))
-    return "\n\n".join([text, " ".join(words), *controls(rows)])
+        return
+    names = ", ".join(name.removeprefix(unit) for name in seeds)
+    yield f"Seeds {names}."
+    yield f"Named by the runs themselves: {counted([r['champion'] for r in seeds.values()])}."
+    if known := [later[name] for name in seeds if name in later]:
+        yield f"With all ablations: {counted(known)}."
+    yield from first_lions(list(seeds.values()))
 
 
 def named(identity: dict[str, Any]) -> str:

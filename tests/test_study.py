@@ -107,6 +107,18 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
     assert "With all ablations: Lion in 1 of 1 seeds (95 % interval 3% to 100%), exact in 0" in text
 
 
+def test_further_seeds_are_counted_on_their_own() -> None:
+    found = {"seed-0": digest("lion"), "further-5": digest(None), "further-6": digest(None)}
+    later = {"seed-0": {"identity": {"family": "lion", "exact": True}}}
+    first, further = study_table.table(found, later).split("\n\n")[1:]
+    assert first.startswith("Seeds 0. Named by the runs themselves: Lion in 1 of 1 seeds")
+    assert further == (
+        "Seeds 5, 6. Named by the runs themselves: "
+        "Lion in 0 of 2 seeds (95 % interval 0% to 84%), exact in 0."
+    )
+    assert not set(study.FURTHER) & {*study.SEEDS, 7}
+
+
 def judged(x1: list[float], x10: list[float] | None = None) -> dict[str, Any]:
     rungs = {"x10": {"champion": {"a": x10}}} if x10 else {}
     return {**digest(None), "heldout": {"champion": {"a": x1}, "rungs": rungs, "comparison": None}}
