@@ -24,10 +24,10 @@ from primitives.text import from_text, to_text
 
 
 def main(workers: str = "auto") -> None:
-    done = champions()
+    done, code = champions(), commit()
     for unit, digest in read().items():
         if unit.startswith(("seed-", "further-")) and unit not in done:
-            done[unit] = {"commit": commit(), **simplified(digest, workers)}
+            done[unit] = {"commit": code, **simplified(digest, workers)}
             CHAMPIONS.write_text(json.dumps(done, indent=1) + "\n")
             print(f"{unit}: {done[unit]['identity']}\n{done[unit]['simplified']}", flush=True)
 
