@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rediscovery_study import CHAMPIONS, champions, commit, read
+from study_table import FURTHER, SEED
 
 from evolve.command.trials import trials_pool
 from evolve.understand.ablation import Ablation
@@ -26,7 +27,7 @@ from primitives.text import from_text, to_text
 def main(workers: str = "auto") -> None:
     done, code = champions(), commit()
     for unit, digest in read().items():
-        if unit.startswith(("seed-", "further-")) and unit not in done:
+        if unit.startswith((SEED, FURTHER)) and unit not in done:
             done[unit] = {"commit": code, **simplified(digest, workers)}
             CHAMPIONS.write_text(json.dumps(done, indent=1) + "\n")
             print(f"{unit}: {done[unit]['identity']}\n{done[unit]['simplified']}", flush=True)

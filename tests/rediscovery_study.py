@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from study_table import table
+from study_table import FURTHER, SEED, table
 
 from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.stretches import Stretch
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent.parent / "discovered" / "study"
 CHAMPIONS = RESULTS.parent / "champions.json"
 SEEDS, BUDGET = range(5), "30m"
 #: Run when all else was done and written down; settings were chosen on seed 7.
-FURTHER = (5, 6, 8)
+FURTHER_SEEDS = (5, 6, 8)
 #: What the search finds from elsewhere, with fewer functions, or for loss alone.
 VARIANTS: dict[str, dict[str, Any]] = {
     "without-sign-and-abs": {"without": ["sign", "abs"]},
@@ -60,15 +60,15 @@ def main(arguments: list[str]) -> None:
         return
     folder = Path(arguments[0])
     for seed in SEEDS:
-        unit(folder, f"seed-{seed}", BUDGET, ["--seed", str(seed)], {})
+        unit(folder, f"{SEED}{seed}", BUDGET, ["--seed", str(seed)], {})
     for name, settings in VARIANTS.items():
         unit(folder, name, BUDGET, ["--seed", "0"], settings)
-    seeds = [row for name, row in read().items() if name.startswith("seed-")]
+    seeds = [row for name, row in read().items() if name.startswith(SEED)]
     steps = 4 * round(median(row["champion_found_at"]["steps"] for row in seeds))
     for name, settings in CONTROLS.items():
         unit(folder, name, f"{steps}steps", ["--seed", "0"], settings)
-    for seed in FURTHER:
-        unit(folder, f"further-{seed}", BUDGET, ["--seed", str(seed)], {})
+    for seed in FURTHER_SEEDS:
+        unit(folder, f"{FURTHER}{seed}", BUDGET, ["--seed", str(seed)], {})
 
 
 def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[str, Any]) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, ttest_1samp
 
+#: What the names of the default search's units begin with: the study's seeds, and those after it.
+SEED, FURTHER = "seed-", "further-"
 #: Against whose champions each control's is held: what the units' names begin with.
 SEARCHES = {
-    "constants-only-equal-memory": "seed-",
-    "random-search-equal-memory": "seed-",
+    "constants-only-equal-memory": SEED,
+    "random-search-equal-memory": SEED,
     "constants-only-loss": "objective-loss",
     "random-search-loss": "objective-loss",
 }
@@ -52,7 +54,7 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
             ]
         )
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    groups = (" ".join(summary(rows, later, unit)) for unit in ("seed-", "further-"))
+    groups = (" ".join(summary(rows, later, unit)) for unit in (SEED, FURTHER))
     return "\n\n".join([text, *filter(None, groups), *controls(rows)])
 
 

@@ -116,7 +116,7 @@ def test_further_seeds_are_counted_on_their_own() -> None:
         "Seeds 5, 6. Named by the runs themselves: "
         "Lion in 0 of 2 seeds (95 % interval 0% to 84%), exact in 0."
     )
-    assert not set(study.FURTHER) & {*study.SEEDS, 7}
+    assert not set(study.FURTHER_SEEDS) & {*study.SEEDS, 7}
 
 
 def judged(x1: list[float], x10: list[float] | None = None) -> dict[str, Any]:
