@@ -17,9 +17,10 @@ weight.
 
 Hyperparameters:
     learning_rate: the peak times the schedule.
-    beta_1: the weight of the second of two averaged terms (0.9 in the program).
-    beta_2: the weight of the second of two averaged terms (0.99 in the program).
-    weight_decay: decoupled, times the learning rate (0.1 in the program).
+    beta_1, above b1: the weight of the second of two averaged terms (default: 0.9).
+    beta_2, above b2: the weight of the second of two averaged terms (default: 0.99).
+    weight_decay: decoupled, times the learning rate; None or 0 switches it off (default: 0.1 in
+        the program, here None).
 
 Provenance:
     source: paper
@@ -31,13 +32,116 @@ Provenance:
 
 from __future__ import annotations
 
+import math
+import numbers
+
 import keras
 from keras import ops
 
 
-def _sign(x):
-    """The sign; NaN stays NaN on every backend."""
-    return ops.where(ops.isnan(x), x, ops.sign(x))
+def _check(bounds, given):
+    """Raise ValueError unless each number is finite and within its bounds.
+
+    What is no number (a schedule, an array, None) is left to the framework.
+    """
+    for name, low, high in bounds:
+        value = given[name]
+        if not isinstance(value, numbers.Real):
+            continue
+        if not (math.isfinite(value) and low <= value <= high):
+            least = "finite" if low == -math.inf else f"at least {low:g}"
+            must = least if high == math.inf else f"from {low:g} to {high:g}"
+            raise ValueError(f"{name} is {value}; it must be {must}")
+
+
+class _Optimizer(keras.optimizers.Optimizer):
+    """Slots, compensation and serialization; what begins with an underline is the program's.
+
+    `_step` takes the arrays of one variable, or with `_whole` lists of those of all.
+    """
+
+    _slots = ()
+    _bounds = ()
+    _own = ()
+    _whole = False
+
+    def __init__(self, learning_rate, weight_decay, compensated, own, **kwargs):
+        given = {"learning_rate": learning_rate, "weight_decay": weight_decay, **own}
+        _check(self._bounds, given)
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        for name, value in own.items():
+            setattr(self, name, value)
+        self.compensated = compensated
+
+    def build(self, variables):
+        """Zeros for each slot and variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self._slot_variables = [
+            self.add_optimizer_variables(variables, slot) for slot in self._slots
+        ]
+        self._errors = [self._error_of(variable) for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable on its own."""
+        self._update([gradient], [variable], learning_rate)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """One step of all variables, which is together where sums go over all of them."""
+        if self._whole:
+            self._update(grads, trainable_variables, learning_rate)
+        else:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _update(self, gradients, variables, learning_rate):
+        wide = keras.backend.result_type("float32", *(v.dtype for v in variables))
+        places = [self._get_variable_index(v) for v in variables]
+        w = [ops.cast(ops.stop_gradient(ops.convert_to_tensor(v)), wide) for v in variables]
+        g = [ops.cast(x, wide) for x in gradients]
+        slots = [[ops.cast(slot[i], wide) for i in places] for slot in self._slot_variables]
+        lr = ops.cast(learning_rate, wide)
+        if self._whole:
+            update, *after = self._step(lr, w, g, *slots)
+        else:
+            new = self._step(lr, w[0], g[0], *(slot[0] for slot in slots))
+            update, *after = [[x] for x in new]
+        for slot, arrays in zip(self._slot_variables, after, strict=True):
+            for i, x in zip(places, arrays, strict=True):
+                self.assign(slot[i], x)
+        for i, variable, x, old in zip(places, variables, update, w, strict=True):
+            if self._errors[i] is None:
+                self.assign_sub(variable, x)
+            else:
+                self._assign_exact(variable, self._errors[i], old, x, lr)
+
+    def _assign_exact(self, variable, error, old, update, lr):
+        """The weight is the sum of what is stored and of its error."""
+        exact = old + ops.cast(error, old.dtype)
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            exact = exact - exact * self.weight_decay * lr
+        exact = exact - update
+        stored = _rounded(exact, variable.dtype)
+        self.assign(variable, stored)
+        self.assign(error, exact - stored)
+
+    def _error_of(self, variable):
+        """A variable for what rounding takes from a 16-bit one; none for others."""
+        if not self.compensated or variable.dtype not in ("bfloat16", "float16"):
+            return None
+        return self.add_variable_from_reference(variable, name="error")
+
+    def _apply_weight_decay(self, variables):
+        """Compensated variables decay in the step, before they are rounded."""
+        if self.compensated:
+            variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
+        if variables:
+            super()._apply_weight_decay(variables)
+
+    def get_config(self):
+        """Every argument, for serialization."""
+        own = {name: getattr(self, name) for name in (*self._own, "compensated")}
+        return super().get_config() | own
 
 
 def _rounded(x, dtype):
@@ -50,9 +154,23 @@ def _rounded(x, dtype):
     return ops.cast(ops.cast(x, dtype), x.dtype)
 
 
+def _sign(x):
+    """The sign; NaN stays NaN on every backend."""
+    return ops.where(ops.isnan(x), x, ops.sign(x))
+
+
 @keras.saving.register_keras_serializable(package="discovered")
-class Lion(keras.optimizers.Optimizer):
+class Lion(_Optimizer):
     """See the top of the file."""
+
+    _slots = ("m",)
+    _bounds = (
+        ("learning_rate", 0.0, math.inf),
+        ("beta_1", 0.0, 1.0),
+        ("beta_2", 0.0, 1.0),
+        ("weight_decay", 0.0, math.inf),
+    )
+    _own = ("beta_1", "beta_2")
 
     def __init__(
         self,
@@ -73,9 +191,15 @@ class Lion(keras.optimizers.Optimizer):
         compensated=False,
         **kwargs,
     ):
+        own = {
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+        }
         super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
+            learning_rate,
+            weight_decay,
+            compensated,
+            own,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
             global_clipnorm=global_clipnorm,
@@ -87,69 +211,13 @@ class Lion(keras.optimizers.Optimizer):
             name=name,
             **kwargs,
         )
-        if beta_1 <= 0 or beta_1 > 1:
-            raise ValueError(
-                "Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer "
-                f"degenerates to SignSGD. Received: beta_1={beta_1}."
-            )
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.compensated = compensated
 
-    def build(self, variables):
-        """Zeros for each slot and variable."""
-        if self.built:
-            return
-        super().build(variables)
-        self._slot_m = self.add_optimizer_variables(variables, "m")
-        self._errors = [self._error_of(variable) for variable in variables]
-
-    def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
-        i = self._get_variable_index(variable)
-        wide = keras.backend.result_type(variable.dtype, "float32")
-        g = ops.cast(gradient, wide)
-        m = ops.cast(self._slot_m[i], wide)
-        lr = ops.cast(learning_rate, wide)
+    def _step(self, lr, w, g, m):
+        """One variable: what is subtracted from it, and the slots."""
         b1 = self.beta_1
         b2 = self.beta_2
         update = (1.0 - b1) * g + b1 * m
         update = _sign(update)
         m = (1.0 - b2) * g + b2 * m
         update = update * lr
-        self.assign(self._slot_m[i], m)
-        error = self._errors[i]
-        if error is None:
-            self.assign_sub(variable, update)
-            return
-        # The weight is the sum of what is stored and of its error.
-        exact = ops.cast(ops.stop_gradient(ops.convert_to_tensor(variable)), wide)
-        exact = exact + ops.cast(error, wide)
-        if self.weight_decay is not None and self._use_weight_decay(variable):
-            exact = exact - exact * self.weight_decay * lr
-        exact = exact - update
-        stored = _rounded(exact, variable.dtype)
-        self.assign(variable, stored)
-        self.assign(error, exact - stored)
-
-    def _error_of(self, variable):
-        """A variable for what rounding takes from a 16-bit one; none for others."""
-        if not self.compensated or variable.dtype not in ("bfloat16", "float16"):
-            return None
-        return self.add_variable_from_reference(variable, name="error")
-
-    def _apply_weight_decay(self, variables):
-        """Compensated variables decay in `update_step`, before they are rounded."""
-        if self.compensated:
-            variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
-        if variables:
-            super()._apply_weight_decay(variables)
-
-    def get_config(self):
-        """Every argument, for serialization."""
-        own = {
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "compensated": self.compensated,
-        }
-        return super().get_config() | own
+        return (update, m)

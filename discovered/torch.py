@@ -17,9 +17,10 @@ weight.
 
 Hyperparameters:
     lr: the peak times the schedule.
-    b1: the weight of the second of two averaged terms (0.9 in the program).
-    b2: the weight of the second of two averaged terms (0.99 in the program).
-    weight_decay: decoupled, times the learning rate (0.1 in the program).
+    betas[0], above b1: the weight of the second of two averaged terms (default: 0.9).
+    betas[1], above b2: the weight of the second of two averaged terms (default: 0.99).
+    weight_decay: decoupled, times the learning rate; 0 switches it off (default: 0.1 in the
+        program, here 0.0).
 
 Provenance:
     source: paper
@@ -31,26 +32,294 @@ Provenance:
 
 from __future__ import annotations
 
+import math
+import numbers
+from itertools import chain
+from types import SimpleNamespace
+
 import torch
 
-_SLOTS = ("m",)
-#: How many elements of each tensor are computed together on a CPU.
-_PIECE = 2**17
-#: Far below any gradient; its inverse is finite in float32.
-_BOUND = 2.0**-120
+
+def _check(bounds, given):
+    """Raise ValueError unless each number is finite and within its bounds.
+
+    What is no number (a schedule, an array, None) is left to the framework.
+    """
+    for name, low, high in bounds:
+        value = given[name]
+        if not isinstance(value, numbers.Real):
+            continue
+        if not (math.isfinite(value) and low <= value <= high):
+            least = "finite" if low == -math.inf else f"at least {low:g}"
+            must = least if high == math.inf else f"from {low:g} to {high:g}"
+            raise ValueError(f"{name} is {value}; it must be {must}")
 
 
-class Lion(torch.optim.Optimizer):
+class _Optimizer(torch.optim.Optimizer):
+    """Slots, parameter groups and checkpoints; what is the program's stands in a subclass.
+
+    Slots are zero at first. They keep the dtype they were saved with, and those that a
+    checkpoint lacks begin at zero.
+    """
+
+    _slots = ()
+    _bounds = ()
+    _betas = 0
+
+    def add_param_group(self, param_group):
+        """As ever; a hyperparameter that makes no sense is a ValueError."""
+        given = {**self.defaults, **param_group}
+        if self._betas:
+            betas = given["betas"]
+            if not isinstance(betas, (tuple, list)) or len(betas) != self._betas:
+                raise ValueError(f"betas is {betas}; it must be a tuple of {self._betas}")
+            given |= {f"betas[{i}]": beta for i, beta in enumerate(betas)}
+        if isinstance(given["lr"], torch.Tensor) and not given["lr"].is_meta:
+            given["lr"] = given["lr"].item()
+        _check(self._bounds, given)
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state):
+        """As ever; options that an older version did not have get their defaults."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
+
+    def load_state_dict(self, state_dict):
+        """As ever, hooks included, except that slots keep the dtype they were saved with."""
+        final = []
+        # The last hook before the state is taken over, and the first one after it.
+        before = self.register_load_state_dict_pre_hook(
+            lambda _, given: final.append(self._own(given))
+        )
+        after = self.register_load_state_dict_post_hook(
+            lambda _: self._restore(final[-1]), prepend=True
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            before.remove()
+            after.remove()
+
+    def _own(self, state_dict):
+        """The state, unless it is another optimizer's."""
+        for i in chain.from_iterable(group["params"] for group in state_dict["param_groups"]):
+            values = state_dict["state"].get(i, {})
+            tensors = [key for key, x in values.items() if isinstance(x, torch.Tensor)]
+            if tensors and not {*self._slots, "error"} & set(tensors):
+                own = ", ".join(self._slots) or "no tensors"
+                raise ValueError(
+                    f"this is the state of another optimizer: it holds {', '.join(tensors)}, "
+                    f"that of {type(self).__name__} holds {own}"
+                )
+        return state_dict
+
+    def _restore(self, state_dict):
+        """Copies of the saved tensors whose dtype was changed, or that would be shared."""
+        saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        params = chain.from_iterable(group["params"] for group in self.param_groups)
+        for i, p in zip(saved, params, strict=True):
+            for key, x in state_dict["state"].get(i, {}).items():
+                loaded = self.state[p].get(key)
+                if not isinstance(x, torch.Tensor) or not isinstance(loaded, torch.Tensor):
+                    continue
+                if loaded is x or loaded.dtype != x.dtype:
+                    self.state[p][key] = x.to(p.device, copy=True)
+
+    def _tensors(self, group):
+        """Of each weight with a gradient: itself, the gradient, the slots, the error or None.
+
+        Complex ones are seen as pairs of real numbers.
+        """
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.layout != torch.strided:
+                raise RuntimeError("the gradient is sparse; only dense ones are taken (to_dense)")
+            error = group["compensated"] and p.dtype in (torch.bfloat16, torch.float16)
+            names = [*self._slots, "error"] if error else self._slots
+            state = self.state[p] if names else {}
+            for name in names:
+                if name not in state:
+                    state[name] = _zeros(p, None if name == "error" else group["slot_dtype"])
+            tensors = [p, p.grad, *[state[name] for name in names]]
+            if p.is_complex():
+                tensors = [torch.view_as_real(x.resolve_conj()) for x in tensors]
+            yield tensors if error else [*tensors, None]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One step; returns what the closure returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._update()
+        return loss
+
+
+def _zeros(p, dtype):
+    """A slot before the first step."""
+    zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
+    return zeros if dtype is None or p.is_complex() else zeros.to(dtype)
+
+
+def _wide(w, x):
+    """Computed is in float32 at least."""
+    return x.to(torch.promote_types(w.dtype, torch.float32))
+
+
+def _exact(w, error):
+    """A weight is the sum of what is stored and of its error; see `compensated`."""
+    return w if error is None else w + error
+
+
+def _store(old, new, error=None):
+    """Write a value back, and what rounding took from it."""
+    if old is not new:
+        old.copy_(new)
+    if error is not None:
+        error.copy_(new - old)
+
+
+class _Elementwise(_Optimizer):
+    """Weights one by one, or many together where all that is touched is plain.
+
+    Plain are dense tensors of exactly the types `Tensor` and `Parameter`. Those of one device
+    and dtype are computed together, by `torch._foreach_*`; on a CPU as many as stay in its
+    cache, elsewhere as many as keep the temporary memory small. All else, such as a sharded
+    DTensor, is computed whole, by operations that every kind of tensor has.
+
+    With `_split` large tensors are computed in pieces; not where a sum of one is read.
+    """
+
+    _split = True
+
+    def _update(self):
+        for group in self.param_groups:
+            batches = {}
+            for xs in self._tensors(group):
+                if group["foreach"] is not False and _plain(xs):
+                    dtypes = [x.dtype for x in xs if x is not None]
+                    batches.setdefault((xs[0].device, *dtypes), []).append(xs)
+                else:
+                    self._apply(_ONE, group, xs, xs)
+            for batch in batches.values():
+                for part in _parts(batch, self._split):
+                    self._apply(_MANY, group, part[0], list(map(list, zip(*part, strict=True))))
+
+    def _apply(self, do, group, example, tensors):
+        """One step of one weight, or of lists with many like the example."""
+        w, _, *slots, error = tensors
+        arrays = tensors[:-1]
+        dtype = torch.promote_types(example[0].dtype, torch.float32)
+        compensated = example[-1] is not None
+        if any(x.dtype != dtype for x in example[:-1]):
+            arrays = [do.each(_wide, w, x) for x in arrays]
+        if compensated:
+            arrays[0] = do.each(_exact, arrays[0], error)
+        if group["maximize"]:
+            arrays[1] = do.neg(arrays[1])
+        lr = group["lr"]
+        if isinstance(lr, torch.Tensor):
+            lr = lr.to(example[0].device)
+        new, *after = self._step(do, torch.finfo(dtype), lr, group, *arrays)
+        if new is not w:
+            do.each(_store, w, new, *([error] if compensated else []))
+        for old, new in zip(slots, after, strict=True):
+            if old is not new:
+                do.each(_store, old, new)
+
+
+def _plain(xs):
+    """Whether tensors are dense ones of no other type than PyTorch's own."""
+    w = xs[0]
+    for x in xs:
+        if x is None:
+            continue
+        own = type(x) is torch.Tensor or type(x) is torch.nn.Parameter
+        if not own or x.layout != torch.strided or x.device != w.device:
+            return False
+    return True
+
+
+def _parts(batch, split):
+    """What is computed together."""
+    size = 2**17 if batch[0][0].device.type == "cpu" else 2**24
+    part, count = [], 0
+    for xs in batch:
+        for piece in _pieces(xs, size) if split else [xs]:
+            part.append(piece)
+            count += piece[0].numel()
+            if count >= size:
+                yield part
+                part, count = [], 0
+    if part:
+        yield part
+
+
+def _pieces(xs, size):
+    """Views of parts of large tensors."""
+    arrays = [x for x in xs if x is not None]
+    if xs[0].numel() <= 2 * size or not all(x.is_contiguous() for x in arrays):
+        return [xs]
+    others = [None] * (len(xs) - len(arrays))
+    parts = zip(*(x.view(-1).split(size) for x in arrays), strict=True)
+    return [[*part, *others] for part in parts]
+
+
+def _each(function, *lists):
+    return [function(*xs) for xs in zip(*lists, strict=True)]
+
+
+#: The operations that a step may use, on one tensor (`_ONE`) and on lists of them (`_MANY`).
+_NAMES = [name[9:] for name in dir(torch) if name.startswith("_foreach_")]
+_ONE = SimpleNamespace(
+    each=lambda function, *xs: function(*xs),
+    **{name: getattr(torch.Tensor, name) for name in _NAMES if hasattr(torch.Tensor, name)},
+)
+_MANY = SimpleNamespace(each=_each, **{name: getattr(torch, f"_foreach_{name}") for name in _NAMES})
+
+
+def _signs(do, info, x):
+    """The signs of `x`, in place and times `2 * info.eps`: exactly, subnormals included.
+
+    Unlike torch.sign it keeps NaN, and it takes two passes that write no new tensor. The least
+    subnormal times `2 / tiny` is `2 * eps`; whatever is larger than that is clamped to it.
+    """
+    do.mul_(x, 2.0 / info.tiny)
+    return do.each(lambda y: y.clamp_(-2.0 * info.eps, 2.0 * info.eps), x)
+
+
+def _subtract(do, w, update, lr):
+    """`w -= lr * update`, in place; a learning rate that is a tensor is never read."""
+    if isinstance(lr, torch.Tensor):
+        do.sub_(w, do.mul(update, lr))
+    else:
+        do.add_(w, update, alpha=-lr)
+
+
+class Lion(_Elementwise):
     """See the top of the file.
 
     Arguments besides the hyperparameters:
-        foreach: False computes one tensor after the other; else many are computed together,
-            on a CPU as many as stay in its cache.
+        foreach: False computes one tensor after the other; else many plain ones are computed
+            together. What is not plain, as a sharded DTensor, is computed on its own.
         maximize: go uphill.
         slot_dtype: dtype of the slots; None stands for that of the weights.
         compensated: keep what rounding takes from 16-bit weights in one more slot of their
             dtype, so that small steps are not lost.
     """
+
+    _slots = ("m",)
+    _betas = 2
+    _bounds = (
+        ("lr", 0.0, math.inf),
+        ("betas[0]", 0.0, 1.0),
+        ("betas[1]", 0.0, 1.0),
+        ("weight_decay", 0.0, math.inf),
+    )
 
     def __init__(
         self,
@@ -64,10 +333,6 @@ class Lion(torch.optim.Optimizer):
         slot_dtype=None,
         compensated=False,
     ):
-        if not lr >= 0.0:
-            raise ValueError(f"the learning rate is {lr}; it must not be negative")
-        if not all(0.0 <= beta <= 1.0 for beta in betas):
-            raise ValueError(f"betas are {betas}; each must lie between 0 and 1")
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -79,128 +344,15 @@ class Lion(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
 
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for key, value in self.defaults.items():
-                group.setdefault(key, value)
-
-    def load_state_dict(self, state_dict):
-        """As ever, except that each slot keeps the dtype that it was saved with."""
-        super().load_state_dict(state_dict)
-        saved = [i for group in state_dict["param_groups"] for i in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for i, p in zip(saved, params, strict=True):
-            for key, value in state_dict["state"].get(i, {}).items():
-                self.state[p][key] = value.to(p.device, copy=True)
-
-    def _tensors(self, group):
-        """Weight, gradient and slots of each weight with a gradient; complex ones as real."""
-        found = []
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            if p.grad.layout != torch.strided:
-                raise RuntimeError("the gradient is sparse; only dense ones are taken (to_dense)")
-            state = self.state[p]
-            if not state:
-                self._start(state, p, group)
-            tensors = [p, p.grad, *(state[slot] for slot in _SLOTS)]
-            if p.is_complex():
-                tensors = [torch.view_as_real(x.resolve_conj()) for x in tensors]
-            found.append([*tensors, state.get("error")])
-        return found
-
     @staticmethod
-    def _start(state, p, group):
-        """Zeros for each slot, and for the errors of 16-bit weights."""
-        if group["compensated"] and p.dtype in (torch.bfloat16, torch.float16):
-            state["error"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        for slot in _SLOTS:
-            state[slot] = torch.zeros_like(p, memory_format=torch.preserve_format)
-            if group["slot_dtype"] is not None and not p.is_complex():
-                state[slot] = state[slot].to(group["slot_dtype"])
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        """One step; returns what the closure returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for batch in _batches(self._tensors(group), group["foreach"]):
-                _apply(batch, group)
-        return loss
-
-
-def _batches(tensors, foreach):
-    """What is computed together: on a CPU as much as stays in its cache, else everything."""
-    batch, size = [], 0
-    for xs in tensors:
-        cpu = xs[0].device.type == "cpu"
-        for piece in _pieces(xs) if cpu else [xs]:
-            batch.append(piece)
-            size += piece[0].numel()
-            if foreach is False or (cpu and size >= _PIECE):
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _pieces(xs):
-    """Views of parts of large tensors; nothing depends on more than one element."""
-    arrays = [x for x in xs if x is not None]
-    if xs[0].numel() <= 2 * _PIECE or not all(x.is_contiguous() for x in arrays):
-        return [xs]
-    others = [None] * (len(xs) - len(arrays))
-    parts = zip(*(x.view(-1).split(_PIECE) for x in arrays), strict=True)
-    return [[*part, *others] for part in parts]
-
-
-def _apply(batch, group):
-    """One step of some tensors: computed in float32 at least, and written back."""
-    weights, gradients, *slots, errors = (list(xs) for xs in zip(*batch, strict=True))
-    dtypes = [torch.promote_types(w.dtype, torch.float32) for w in weights]
-    lists = [
-        [x.to(dtype) for x, dtype in zip(xs, dtypes, strict=True)]
-        for xs in (weights, gradients, *slots)
-    ]
-    # A weight is the sum of what is stored and of its error; see `compensated`.
-    lists[0] = [x if e is None else x + e for x, e in zip(lists[0], errors, strict=True)]
-    if group["maximize"]:
-        lists[1] = torch._foreach_neg(lists[1])
-    lr = group["lr"]
-    if isinstance(lr, torch.Tensor) and not torch.compiler.is_compiling():
-        lr = lr.item()
-    b1, b2 = group["betas"]
-    weight_decay = group["weight_decay"]
-    after = _step(*lists, lr, b1, b2, weight_decay)
-    for old, new in zip((weights, *slots), after, strict=True):
-        for x, y in zip(old, new, strict=True):
-            if x is not y:
-                x.copy_(y)
-    for x, old, error in zip(after[0], weights, errors, strict=True):
-        if error is not None:
-            error.copy_(x - old)
-
-
-def _step(w, g, m, lr, b1, b2, weight_decay):
-    """The lists of weights, which change in place, and of slots after the step."""
-    update = torch._foreach_lerp(m, g, 1.0 - b1)
-    # The sign times _BOUND; torch.sign would make 0 of NaN.
-    update = [x.clamp_(-_BOUND, _BOUND) for x in update]
-    torch._foreach_lerp_(m, g, 1.0 - b2)
-    if weight_decay != 0:
-        torch._foreach_mul_(w, 1.0 - lr * weight_decay)
-    _subtract(w, update, lr / _BOUND)
-    return w, m
-
-
-def _subtract(w, update, lr):
-    """`w -= lr * update`; the learning rate is a tensor when this is compiled."""
-    if isinstance(lr, torch.Tensor):
-        torch._foreach_sub_(w, torch._foreach_mul(update, lr))
-    else:
-        torch._foreach_add_(w, update, alpha=-lr)
+    def _step(do, info, lr, group, w, g, m):
+        """The weights, which change in place, and the slots after the step."""
+        b1, b2 = group["betas"]
+        weight_decay = group["weight_decay"]
+        update = do.lerp(m, g, 1.0 - b1)
+        update = _signs(do, info, update)
+        do.lerp_(m, g, 1.0 - b2)
+        if weight_decay != 0:
+            do.mul_(w, 1.0 - lr * weight_decay)
+        _subtract(do, w, update, lr / (2.0 * info.eps))
+        return w, m

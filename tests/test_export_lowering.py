@@ -6,7 +6,7 @@ import pytest
 from export_checks import all_programs, random_programs
 from strategies import wide_program
 
-from evolve.export.lowering import LR, SCHEDULE, W, lower
+from evolve.export.lowering import DECAY, LR, SCHEDULE, W, lower
 from evolve.export.printing import Printer
 from primitives.text import from_text
 from primitives.zoo import zoo
@@ -35,7 +35,7 @@ def test_lion():
     ]
     given = {h.name: h.text for h in [*lowered.hyperparameters, lowered.peak]}
     assert given == {"b1": "0.9", "b2": "0.99", "weight_decay": "0.1", "peak_lr": "1e-04"}
-    assert lowered.slot_names == ("m",) and lowered.learns and not lowered.whole_tree
+    assert lowered.slot_names == ("m",) and not lowered.whole_tree
     assert SCHEDULE not in lowered.reads
 
 
@@ -143,8 +143,18 @@ def test_a_name_is_reused_only_when_nothing_reads_the_first_value():
     assert lines(lowered) == ["lr_2 = cos(schedule)", "update = g * lr_2", "update = update * lr"]
 
 
-def test_no_gradient_no_learning():
-    assert not lower(program("m", "m = m + w", "update = m * lr")).learns
+def test_roles_and_bounds():
+    """A program whose own constant is out of the usual bounds is free of them."""
+    lion = {h.name: (h.role, h.bounds) for h in lower(zoo("lion")).hyperparameters}
+    unit, positive, free = (0.0, 1.0), (0.0, float("inf")), (-float("inf"), float("inf"))
+    assert lion == {"b1": ("beta", unit), "b2": ("beta", unit), "weight_decay": (DECAY, positive)}
+    eighth = {h.name: h.bounds for h in lower(zoo("paper-program-8")).hyperparameters}
+    assert eighth["b1"] == unit and eighth["b2"] == free
+    growing = lower(program("", "wd = w * -0.1", "u = g + wd", "lr = lr * 2.0", "update = u * lr"))
+    (decay,) = growing.hyperparameters
+    assert (decay.name, decay.bounds) == (DECAY, free)
+    endless = lower(program("", "a = exp(1000.0)", "update = g * a"))
+    assert [h.bounds for h in endless.hyperparameters] == [None]
 
 
 @pytest.mark.parametrize("whole", [False, True])

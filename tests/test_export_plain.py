@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_exports_stand_alone(to):
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
     assert to in imported
-    assert imported <= {"__future__", "typing", "math", "jax", "numpy", to}
+    assert imported <= {*sys.stdlib_module_names, "jax", "numpy", to}
 
 
 def test_numpy_keeps_float64():

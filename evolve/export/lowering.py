@@ -27,22 +27,44 @@ from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Stateme
 W, G = Value(WEIGHTS, TREE), Value(GRADIENT, TREE)
 LR, SCHEDULE = Value(RATE), Value("schedule")
 PEAK, DECAY, ZEROS = "peak_lr", "weight_decay", "zeros_like"
+#: What a constant does: it weighs two averaged terms, it decays the weights, or another thing.
+BETA, CONSTANT = "beta", "constant"
 #: A constant outside of these is no peak: the schedule would not survive the division.
 _PEAKS = 1e-30, 1e30
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A constant of the program: its name, and the float32 value it has there."""
+    """A constant of the program.
+
+    Attributes:
+        name: `b1`, `b2`, ... for the betas, `c1`, `c2`, ... for other constants.
+        default: the float32 value it has in the program.
+        role: BETA, DECAY, PEAK or CONSTANT.
+    """
 
     name: str
     default: float
+    role: str = CONSTANT
 
     @property
     def text(self) -> str:
         """The shortest decimal that reads back as the same float32."""
         text = str(np.float32(self.default)).replace("e+", "e")
         return text if np.isfinite(self.default) else f'float("{text}")'
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Between which values it makes sense; None where the program's own is not finite.
+
+        A program whose own constant lies outside of what is usual is free of that bound.
+        """
+        low, high = {BETA: (0.0, 1.0), DECAY: (0.0, np.inf), PEAK: (0.0, np.inf)}.get(
+            self.role, (-np.inf, np.inf)
+        )
+        if not np.isfinite(self.default):
+            return None
+        return (low, high) if low <= self.default <= high else (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,6 @@ class Lowered:
         reads: which of the values that exist before the first line are read.
         decay: whether `weight_decay` is a hyperparameter; it is where the update is
             `direction + lr * weight_decay * w` and nothing else reads the weights.
-        learns: whether a gradient ever reaches the update.
     """
 
     lines: tuple[Line, ...]
@@ -84,7 +105,6 @@ class Lowered:
     peak: Hyperparameter
     reads: frozenset[Expression]
     decay: bool
-    learns: bool
 
     @property
     def slot_names(self) -> tuple[str, ...]:
@@ -95,6 +115,11 @@ class Lowered:
     def names(self) -> tuple[str, ...]:
         """The names of the hyperparameters, without the peak."""
         return tuple(h.name for h in self.hyperparameters)
+
+    @property
+    def betas(self) -> tuple[str, ...]:
+        """The names of those that weigh two averaged terms."""
+        return tuple(h.name for h in self.hyperparameters if h.role == BETA)
 
     @property
     def whole_tree(self) -> bool:
@@ -123,7 +148,6 @@ class _Lowering:
 
     def __init__(self, program: Program) -> None:
         analysis = analyse(program)
-        self.learns = analysis.learns
         live = [program.slots[position] for position, _ in analysis.slots]
         self.slots = slot_names(live)
         self.lines: list[Line] = []
@@ -140,7 +164,10 @@ class _Lowering:
         update, ends = self.env[UPDATE], [self.env[slot] for slot in self.slots]
         decay = find_decay(self.lines, update, ends, self.constants, (W, LR))
         names = self._hyperparameter_names(decay)
-        hyperparameters = [Hyperparameter(new, self.constants[old]) for old, new in names.items()]
+        hyperparameters = [
+            Hyperparameter(new, self.constants[old], self._role(old, decay))
+            for old, new in names.items()
+        ]
         lines = self.lines
         if decay and apart:
             lines, update = decay.removed_from(lines, update)
@@ -158,10 +185,9 @@ class _Lowering:
             slots=tuple(slots),
             update=_renamed(update, names),
             hyperparameters=tuple(hyperparameters),
-            peak=Hyperparameter(PEAK, 1.0 if self.peak is None else self.peak),
+            peak=Hyperparameter(PEAK, 1.0 if self.peak is None else self.peak, PEAK),
             reads=frozenset(a for line in lines for a in line.arguments) & {W, G, LR, SCHEDULE},
             decay=decay is not None,
-            learns=self.learns,
         )
 
     def _lower(self, statement: Statement) -> None:
@@ -213,13 +239,15 @@ class _Lowering:
         for name in _names(a for line in self.lines for a in line.arguments):
             if name not in self.constants or name in names:
                 continue
-            if decay and name == decay.constant:
-                names[name] = DECAY
-                continue
-            role = "b" if name in self.betas else "c"
+            role = self._role(name, decay)
             count[role] += 1
-            names[name] = f"{role}{count[role]}"
+            names[name] = DECAY if role == DECAY else f"{role[0]}{count[role]}"
         return names
+
+    def _role(self, constant: str, decay: Decay | None) -> str:
+        if decay and constant == decay.constant:
+            return DECAY
+        return BETA if constant in self.betas else CONSTANT
 
 
 def _names(values: Iterable[Expression]) -> Iterable[str]:

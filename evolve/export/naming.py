@@ -22,7 +22,8 @@ _USED = """
     self cls state states params param group groups grads updates update_step leaves leaf dtype
     dtypes count init step mask decays treedef weights gradients variables variable gradient slots
     Any NamedTuple annotations x y z x4 x5 x6 x7 scale total total_2 total_3 number after i l O I
-    error wide tree gs ws new arrays places tiny foreach maximize closure loss config
+    error wide tree gs ws new arrays places tiny foreach maximize closure loss config do info
+    betas own bounds given options
 """
 _TAKEN = frozenset([*_USED.split(), *dir(builtins), *keyword.kwlist, *keyword.softkwlist])
 

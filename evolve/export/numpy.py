@@ -16,20 +16,25 @@ def _tree_sum(arrays):
     """The sum over all arrays."""
     return np.sum([np.sum(x) for x in arrays], dtype=np.asarray(arrays[0]).dtype)
 '''
+_UPDATE = '''"""One step: what to subtract from the weights, and the state after it.
+
+Arguments:
+    weights, gradients: lists of floating-point arrays of the same shapes, at least one.
+    state: what `init` or the step before gave.
+    learning_rate: the peak times the schedule.
+"""'''
 
 
-def emit(
-    program: Program, name: str, provenance: Mapping[str, str], style: Style | None = None
-) -> str:
+def emit(program: Program, name: str, provenance: Mapping[str, str]) -> str:
     """The source of a module."""
-    style = style or Style()
     lowered = lower(program)
-    return source.joined(
-        source.docstring(lowered, name, provenance, style, "learning_rate")
-        + "\n\nimport numpy as np",
+    return source.module(
+        source.docstring(lowered, name, provenance, Style(), "numpy"),
+        ("checks",),
         _TREE_SUM if lowered.whole_tree else "",
         _init(lowered),
-        _update(lowered, style),
+        _update(lowered),
+        imports=("import numpy as np",),
     )
 
 
@@ -44,36 +49,30 @@ def init(weights):
     return {state}'''
 
 
-def _update(lowered: Lowered, style: Style) -> str:
-    arguments = [
-        "weights",
-        "gradients",
-        "state",
-        f"learning_rate={None if style.own_peak else 1.0}",
+def _update(lowered: Lowered) -> str:
+    given = source.keywords(lowered, Style())
+    arguments = ["weights", "gradients", "state", "learning_rate=None", "*"]
+    head = source.signature("def update", [*arguments, *(f"{k}={v}" for k, v in given.items())])
+    pairs = "".join(f'    "{key}": {key},\n' for key in ["learning_rate", *given])
+    lines = [
+        _UPDATE,
+        f"learning_rate = {PEAK} if learning_rate is None else learning_rate",
+        f"bounds = {source.bounds(lowered, Style(), 'numpy')}",
+        f"given = {{\n{pairs}}}",
+        "_check(bounds, given)",
+        *_scalars(lowered),
+        *_steps(lowered),
     ]
-    head = source.signature("def update", [*arguments, "*", *source.keywords(lowered, style)])
-    body = '''"""One step: what to subtract from the weights, and the state after it.
-
-Arguments:
-    weights, gradients: lists of floating-point arrays of the same shapes, at least one.
-    state: what `init` or the step before gave.
-    learning_rate: the peak times the schedule.
-"""
-'''
-    body += "\n".join([*_scalars(lowered, style), *_steps(lowered)])
-    return f'@np.errstate(all="ignore")\n{head}\n{indented(body)}'
+    return f'@np.errstate(all="ignore")\n{head}\n{indented(chr(10).join(lines))}'
 
 
-def _scalars(lowered: Lowered, style: Style) -> list[str]:
-    lines = [f"learning_rate = {PEAK} if learning_rate is None else learning_rate"]
-    number = [f"{name} = number({name})" for name in lowered.names]
+def _scalars(lowered: Lowered) -> list[str]:
+    numbers = [f"{name} = number({name})" for name in lowered.names]
     if LR in lowered.reads:
-        number.append("lr = number(learning_rate)")
+        numbers.append("lr = number(learning_rate)")
     if SCHEDULE in lowered.reads:
-        number.append(f"schedule = number(learning_rate) / number({PEAK})")
-    if number:
-        lines.append("number = gradients[0].dtype.type")
-    return (lines if style.own_peak else lines[1:]) + number
+        numbers.append(f"schedule = number(learning_rate) / number({PEAK})")
+    return ["number = gradients[0].dtype.type", *numbers] if numbers else []
 
 
 def _steps(lowered: Lowered) -> list[str]:

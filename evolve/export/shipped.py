@@ -26,7 +26,7 @@ weight."""
 
 def styles() -> dict[str, Style]:
     """The signature of Lion in each framework."""
-    shared = {"details": _DETAILS, "own_peak": False, "conventional": True}
+    shared = {"details": _DETAILS, "own_peak": False, "package": "discovered"}
     return {
         "optax": Style(
             title="Lion for Optax: the sign of an average, with two decay rates and one slot.",
@@ -41,7 +41,6 @@ def styles() -> dict[str, Style]:
         "keras": Style(
             title="Lion for Keras 3: the sign of an average, with two decay rates and one slot.",
             defaults={"learning_rate": "0.001", "weight_decay": "None"},
-            rename={"b1": "beta_1", "b2": "beta_2"},
             **shared,  # type: ignore[arg-type]
         ),
     }

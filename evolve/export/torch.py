@@ -2,8 +2,7 @@
 
 16-bit tensors are computed in float32 and copied back. A decoupled decay and a
 final factor `lr` are applied in place; a sign in front of that factor is taken
-by clamping, which is one pass and keeps NaN. A conventional `Style` has `betas`
-in place of `b1`, `b2` and adds `compensated`.
+by clamping, which writes no new tensor and keeps NaN.
 """
 
 from __future__ import annotations
@@ -11,35 +10,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evolve.export import source
-from evolve.export.lowering import LR, PEAK, SCHEDULE, Lowered, lower
+from evolve.export.lowering import DECAY, LR, PEAK, SCHEDULE, Lowered, lower
 from evolve.export.source import Style, indented
-from evolve.export.torch_lines import foreach_step, list_step, plain
-from evolve.export.torch_text import (
-    APPLY,
-    BATCHES,
-    COMPENSATED,
-    HELPERS,
-    LISTS,
-    METHODS,
-    STEP,
-    WHOLE_STEP,
-)
+from evolve.export.torch_lines import elementwise, elementwise_lines, whole_lines
 from primitives.program import Program
 
-_IMPORTS = "from __future__ import annotations\n\nimport torch"
-_CHECKS = """\
-if not lr >= 0.0:
-    raise ValueError(f"the learning rate is {lr}; it must not be negative")
-if not all(0.0 <= beta <= 1.0 for beta in betas):
-    raise ValueError(f"betas are {betas}; each must lie between 0 and 1")
-"""
 _OPTIONS = {
-    "foreach": "False computes one tensor after the other; else many are computed together,\n"
-    "        on a CPU as many as stay in its cache.",
+    "foreach": "False computes one tensor after the other; else many plain ones are computed\n"
+    "        together. What is not plain, as a sharded DTensor, is computed on its own.",
     "maximize": "go uphill.",
     "slot_dtype": "dtype of the slots; None stands for that of the weights.",
     "compensated": "keep what rounding takes from 16-bit weights in one more slot of their\n"
     "        dtype, so that small steps are not lost.",
+}
+#: Functions of the table that PyTorch lacks, or that treat NaN otherwise there.
+_HELPERS = {
+    "_sign": '''
+def _sign(x):
+    """The sign; NaN stays NaN, which torch.sign makes 0."""
+    return torch.where(x.isnan(), x, x.sign())
+''',
+    "_cbrt": '''
+def _cbrt(x):
+    """The cube root."""
+    return torch.copysign(x.double().abs().pow(1.0 / 3.0), x).to(x.dtype)
+''',
 }
 
 
@@ -48,113 +43,80 @@ def emit(
 ) -> str:
     """The source of a module with one class, called `name` in camel case."""
     style = style or Style()
-    whole = not plain(lower(program))
+    whole = not elementwise(lower(program))
     lowered = lower(program, apart=not whole)
-    step = list_step(lowered) if whole else foreach_step(lowered)
-    described = source.docstring(lower(program), name, provenance, style, "lr")
-    rest = source.joined(
-        f"{_class(lowered, name, style, whole)}\n",
-        "" if whole else BATCHES["array" if "torch.sum(" in step else "element"],
-        _apply(lowered, style, whole),
-        step,
-        *(helper for key, helper in HELPERS.items() if f"{key}(" in step),
+    step = _step(lowered, style, whole)
+    base = "torch_whole" if whole else "torch_elementwise"
+    return source.module(
+        source.docstring(lower(program), name, provenance, style, "torch"),
+        ("checks", "torch_base", base),
+        *(helper for key, helper in _HELPERS.items() if f"{key}(" in step or f"{key}," in step),
+        _class(lowered, name, style, step, "_Whole" if whole else "_Elementwise"),
     )
-    if style.conventional:
-        for old, new in COMPENSATED:
-            rest = _replaced(rest, old, new)
-    return f"{described}\n\n{_IMPORTS}\n\n{_constants(lowered, step, whole)}\n\n\n{rest}"
 
 
-def _replaced(text: str, old: str, new: str) -> str:
-    """Replace whole lines at whatever depth they stand."""
-    for depth in (0, 4, 8):
-        deep = f"\n{indented(old, depth)}\n"
-        if deep in text:
-            return text.replace(deep, f"\n{indented(new, depth)}\n")
-    raise ValueError(f"not in the source: {old!r}")
-
-
-def _constants(lowered: Lowered, step: str, whole: bool) -> str:
-    slots = "".join(f'    "{slot}",\n' for slot in lowered.slot_names)
-    lines = [f"_SLOTS = (\n{slots})" if slots else "_SLOTS = ()"]
-    if len(lowered.slots) == 1:
-        lines = [f'_SLOTS = ("{lowered.slot_names[0]}",)']
-    if not whole:
-        lines.append("#: How many elements of each tensor are computed together on a CPU.")
-        lines.append("_PIECE = 2**17")
-    if "_BOUND" in step:
-        lines.append("#: Far below any gradient; its inverse is finite in float32.")
-        lines.append("_BOUND = 2.0**-120")
-    return "\n".join(lines)
-
-
-def _betas(lowered: Lowered, style: Style) -> list[str]:
-    """The names of the hyperparameters that are one tuple."""
-    return [name for name in lowered.names if name.startswith("b")] if style.conventional else []
-
-
-def _given(lowered: Lowered, style: Style) -> dict[str, str]:
-    """The hyperparameters in the order of the signature, with defaults as source."""
-    values = dict(pair.split("=", 1) for pair in source.keywords(lowered, style))
-    betas = _betas(lowered, style)
-    given = {"lr": style.defaults.get("lr", "None")}
-    if betas:
-        given["betas"] = f"({', '.join(values.pop(name) for name in betas)})"
-    return given | values
-
-
-def _class(lowered: Lowered, name: str, style: Style, whole: bool) -> str:
-    given = _given(lowered, style)
-    options = {} if whole else {"foreach": "None"}
+def _class(lowered: Lowered, name: str, style: Style, step: str, base: str) -> str:
+    options = {"foreach": "None"} if base == "_Elementwise" else {}
     options |= {"maximize": "False"}
     options |= {"slot_dtype": "None"} if lowered.slots else {}
-    options |= {"compensated": "False"} if style.conventional else {}
+    options |= {"compensated": "False"}
     documents = "".join(f"    {key}: {_OPTIONS[key]}\n" for key in options)
-    methods = METHODS if lowered.slots else METHODS.partition("@staticmethod")[0]
-    if not lowered.slots:
-        start = "        state = self.state[p]\n        if not state:\n"
-        methods = methods.replace(start + "            self._start(state, p, group)\n", "")
-        methods = methods.replace(", *(state[slot] for slot in _SLOTS)]", "]")
-    body = '"""See the top of the file.\n\nArguments besides the hyperparameters:\n' + documents
-    body += '"""\n\n' + _init(given, options, style) + "\n" + methods.strip("\n") + "\n"
-    body += "\n" + (WHOLE_STEP if whole else STEP).strip("\n")
-    return f"class {source.camel(name)}(torch.optim.Optimizer):\n{indented(body)}"
+    head = '"""See the top of the file.\n\nArguments besides the hyperparameters:\n' + documents
+    constants = _constants(lowered, style)
+    constants += "\n_split = False" if base == "_Elementwise" and "torch.sum" in step else ""
+    parts = [f'{head}"""', constants, _init(lowered, options, style), step]
+    return f"class {source.camel(name)}({base}):\n{indented(source.apart(parts))}"
 
 
-def _init(given: Mapping[str, str], options: Mapping[str, str], style: Style) -> str:
-    pairs = [f"{key}={value}" for key, value in given.items()]
-    positional = len(pairs) if style.conventional else 1
-    arguments = ["self", "params", *pairs[:positional], "*", *pairs[positional:]]
-    arguments += [f"{key}={value}" for key, value in options.items()]
-    defaults = "".join(f'    "{key}": {key},\n' for key in [*given, *options])
-    first = f"lr = {PEAK} if lr is None else lr\n" if style.own_peak else _CHECKS
-    body = f"{first}defaults = {{\n{defaults}}}\nsuper().__init__(params, defaults)\n"
+def _constants(lowered: Lowered, style: Style) -> str:
+    """What the base class reads: the slots and the bounds of the numbers."""
+    bounds = source.bounds(lowered, style, "torch")
+    betas = f"_betas = {len(lowered.betas)}\n" if lowered.betas else ""
+    return f"_slots = {source.tuple_text(lowered.slot_names)}\n{betas}_bounds = {bounds}"
+
+
+def _init(lowered: Lowered, options: Mapping[str, str], style: Style) -> str:
+    given = {"lr": style.defaults.get("lr", "None")}
+    keywords = source.keywords(lowered, style)
+    betas = [keywords.pop(name) for name in lowered.betas]
+    if betas:
+        given["betas"] = f"({', '.join(betas)}{',' if len(betas) == 1 else ''})"
+    if DECAY in keywords:
+        given[DECAY] = keywords.pop(DECAY)
+    last = keywords | dict(options)
+    arguments = ["self", "params", *(f"{k}={v}" for k, v in given.items()), "*"]
+    arguments += [f"{k}={v}" for k, v in last.items()]
+    defaults = "".join(f'    "{key}": {key},\n' for key in [*given, *last])
+    first = f"lr = {PEAK} if lr is None else lr\n" if style.own_peak else ""
+    body = f"{first}defaults = {{\n{defaults}}}\nsuper().__init__(params, defaults)"
     return f"{source.signature('def __init__', arguments)}\n{indented(body)}"
 
 
-def _apply(lowered: Lowered, style: Style, whole: bool) -> str:
-    """The function that brings tensors and numbers together and calls `_step`."""
-    reads_schedule = SCHEDULE in lowered.reads
-    numbers, names = [], ["*lists", LR.name]
+def _step(lowered: Lowered, style: Style, whole: bool) -> str:
+    """The method that computes the lines."""
+    others = [name for name in lowered.names if name not in lowered.betas]
     if whole:
-        if reads_schedule:
-            numbers.append(
-                f'schedule = [x / y for x, y in zip(lr, numbers("{PEAK}"), strict=True)]'
-            )
-        numbers += [f'{name} = numbers("{name}")' for name in lowered.names]
+        head = ["number", "w", "g", *lowered.slot_names]
+        numbers = ['lr = number("lr")'] if {LR, SCHEDULE} & lowered.reads else []
+        numbers += [f'{name} = number("betas", {i})' for i, name in enumerate(lowered.betas)]
+        numbers += [f'{name} = number("{name}")' for name in others]
+        if SCHEDULE in lowered.reads:
+            pairs = f'zip(lr, number("{PEAK}"), strict=True)'
+            numbers.append(f"schedule = [x / y for x, y in {pairs}]")
+        what = '"""All weights, which change in place, and all slots after the step."""'
+        lines = whole_lines(lowered)
     else:
-        if reads_schedule:
+        head = ["do", "info", "lr", "group", "w", "g", *lowered.slot_names]
+        numbers = []
+        if lowered.betas:
+            left = source.tuple_text(lowered.betas, quotes=False)
+            numbers.append(f'{left} = group["betas"]')
+        numbers += [f'{name} = group["{name}"]' for name in others]
+        if SCHEDULE in lowered.reads:
             numbers.append(f'schedule = lr / group["{PEAK}"]')
-        betas = _betas(lowered, style)
-        if betas:
-            numbers.append(f'{", ".join(betas)} = group["betas"]')
-        numbers += [f'{n} = group["{n}"]' for n in lowered.names if n not in betas]
-    names += [SCHEDULE.name] if reads_schedule else []
-    names += lowered.names
-    text = (LISTS if whole else APPLY).replace(
-        "NUMBERS", indented("".join(f"{n}\n" for n in numbers))
-    )
-    call = f"after = _step({', '.join(names)})"
-    if len(call) > source.WIDTH - 8:
-        call = "after = _step(\n" + "".join(f"        {n},\n" for n in names) + "    )"
-    return text.replace("after = _step(ARGUMENTS)", call)
+        what = '"""The weights, which change in place, and the slots after the step."""'
+        lines = elementwise_lines(lowered)
+    ends = ", ".join(["w", *(end.name for _, end in lowered.slots)])
+    ends = ends if lowered.slots else "(w,)"
+    text = "\n".join([what, *numbers, *lines, f"return {ends}"])
+    return f"@staticmethod\n{source.one_line('def _step', head)}\n{indented(text)}"

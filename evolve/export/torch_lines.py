@@ -1,7 +1,8 @@
-"""A program's lines in PyTorch, on lists of tensors.
+"""A program's lines in PyTorch.
 
-Where every number is a plain one the lines use `torch._foreach_*`. Programs
-with sums over all arrays, or with functions of single numbers, are written as
+Where no number of a program depends on tensors, its lines are written as `do.name(...)`, which
+stands for the operation on one tensor or on a list of them (see `runtime.torch_elementwise`).
+Programs with sums over all arrays, or with functions of single numbers, are written as
 comprehensions in which each tensor brings its own hyperparameters, as 0-d tensors.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evolve.export import listing, source
+from evolve.export import listing
 from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Value
 from evolve.export.lowering import DECAY, LR, SCHEDULE, Line, Lowered
 from evolve.export.printing import Printer
@@ -17,10 +18,9 @@ from primitives.functions import SCALAR
 
 #: Functions of the table that PyTorch has under another name, or treats otherwise.
 NAMES = {"power": "torch.pow", "sign": "_sign", "cbrt": "_cbrt"}
-_EACH = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_OPERATORS = {operator: name for name, operator in _EACH.items()}
-#: Functions with a `torch._foreach_` form.
-_FOREACH = {
+_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
+#: Functions that `do` has.
+_DO = {
     "arccos": "acos",
     "arcsin": "asin",
     "arctan": "atan",
@@ -31,44 +31,47 @@ _FOREACH = {
 _PLAIN = frozenset({"add", "subtract", "multiply", "negative", "square", "cube"})
 
 
-def plain(lowered: Lowered) -> bool:
-    """Whether the lines can be written with `torch._foreach_*` and plain numbers."""
+def elementwise(lowered: Lowered) -> bool:
+    """Whether no number depends on tensors, and tensors are only multiplied with the schedule.
+
+    The learning rate may itself be a tensor, which not every operation on lists takes.
+    """
     numbers = [line.function for line in lowered.lines if line.target.kind == SCALAR]
-    return not lowered.whole_tree and set(numbers) <= _PLAIN
+    if lowered.whole_tree or not set(numbers) <= _PLAIN:
+        return False
+    varying: set[Expression] = {LR, SCHEDULE}
+    for line in lowered.lines:
+        if not varying & set(line.arguments):
+            varying.discard(line.target)
+        elif line.target.kind == SCALAR:
+            varying.add(line.target)
+        elif line.function != "multiply":
+            return False
+    return True
 
 
-def list_step(lowered: Lowered) -> str:
-    """`_step` with comprehensions; numbers are lists of 0-d tensors."""
+def whole_lines(lowered: Lowered) -> list[str]:
+    """The lines with comprehensions; numbers are lists of 0-d tensors."""
     numbers = [LR, SCHEDULE, *(Value(name) for name in lowered.names)]
-    lines = listing.list_lines(lowered, _PRINTER, numbers)
-    return _function(lowered, [*lines, f"torch._foreach_sub_(w, {lowered.update.name})"])
+    lines = listing.list_lines(lowered, _PRINTER, numbers, depth=8)
+    return [*lines, f"for x, y in zip(w, {lowered.update.name}, strict=True):", "    x.sub_(y)"]
 
 
-def foreach_step(lowered: Lowered) -> str:
-    """`_step` with `torch._foreach_*`; an average that is a slot is updated in place."""
-    lines, last = list(lowered.lines), f"torch._foreach_sub_(w, {lowered.update.name})"
+def elementwise_lines(lowered: Lowered) -> list[str]:
+    """The lines with `do`; an average that is a slot is updated in place."""
+    lines, last = list(lowered.lines), f"do.sub_(w, {lowered.update.name})"
     direction = _direction(lowered)
     signed = None
     if direction is not None:
         lines.pop()
-        last = f"_subtract(w, {direction.name}, lr)"
         signed = _final_sign(lowered, direction)
+        rate = "lr" if signed is None else "lr / (2.0 * info.eps)"
+        last = f"_subtract(do, w, {direction.name}, {rate})"
     writer = _Writer(set(lowered.slot_names))
-    written = [text for i, line in enumerate(lines) for text in writer.lines(line, i == signed)]
-    if signed is not None:
-        last = f"_subtract(w, {direction.name}, lr / _BOUND)"  # type: ignore[union-attr]
+    written = [writer.line(line, i == signed) for i, line in enumerate(lines)]
     if lowered.decay:
-        written += [f"if {DECAY} != 0:", f"    torch._foreach_mul_(w, 1.0 - lr * {DECAY})"]
-    return _function(lowered, [*written, last])
-
-
-def _function(lowered: Lowered, lines: list[str]) -> str:
-    numbers = [LR.name, *([SCHEDULE.name] if SCHEDULE in lowered.reads else []), *lowered.names]
-    head = source.one_line("def _step", ["w", "g", *lowered.slot_names, *numbers])
-    ends = ", ".join(["w", *(end.name for _, end in lowered.slots)])
-    ends = ends if lowered.slots else "(w,)"
-    what = '"""The lists of weights, which change in place, and of slots after the step."""'
-    return head + "\n" + source.indented("\n".join([what, *lines, f"return {ends}"]))
+        written += [f"if {DECAY} != 0:", f"    do.mul_(w, 1.0 - lr * {DECAY})"]
+    return [*written, last]
 
 
 def _direction(lowered: Lowered) -> Value | None:
@@ -125,31 +128,30 @@ class _Writer:
         self.slots = slots
         self.own: set[str] = set()
 
-    def lines(self, line: Line, clamped: bool) -> list[str]:
-        """One line; `clamped` writes a sign as a multiple of `_BOUND`."""
+    def line(self, line: Line, scaled: bool) -> str:
+        """One line; `scaled` writes a sign as `_signs`, which changes its argument."""
         name = line.target.name
         average = _lerp(line) if line.function == "interp" else None
         if average is not None and name in self.slots and average[0] == name:
-            return [f"torch._foreach_lerp_({', '.join(average)})"]
-        if clamped:
+            return f"do.lerp_({', '.join(average)})"
+        self.slots.discard(name)
+        if scaled:
             (of,) = line.arguments
             assert isinstance(of, Value)
-            clamp = "clamp_" if of.name == name and name in self.own else "clamp"
-            text = f"[x.{clamp}(-_BOUND, _BOUND) for x in {of.name}]"
-            return ["# The sign times _BOUND; torch.sign would make 0 of NaN.", f"{name} = {text}"]
-        self.slots.discard(name)
+            given = of.name if of.name in self.own else f"do.mul({of.name}, 1.0)"
+            text = f"_signs(do, info, {given})"
+        elif average is not None:
+            text = f"do.lerp({', '.join(average)})"
+        else:
+            text = _Do().text(line.formula)
         self.own.add(name)
-        if average is not None:
-            return [f"{name} = torch._foreach_lerp({', '.join(average)})"]
-        if line.function == "interp":
-            return listing.list_line(line, _PRINTER)
-        return [f"{name} = {_Foreach().text(line.formula)}"]
+        return f"{name} = {text}"
 
 
 def _lerp(line: Line) -> tuple[str, str, str] | None:
-    """An interpolation of two lists: where it starts, where it ends, and how far it goes."""
+    """An interpolation of two trees: where it starts, where it ends, and how far it goes."""
     x, y, a = line.arguments
-    if SCALAR in (x.kind, y.kind) or x.kind != y.kind:
+    if SCALAR in (x.kind, y.kind) or x.kind != y.kind or a.kind != SCALAR:
         return None
     names = [v.name for v in (x, y, a) if isinstance(v, Value)]
     if len(names) < 3:
@@ -160,8 +162,8 @@ def _lerp(line: Line) -> tuple[str, str, str] | None:
 
 
 @dataclass(frozen=True)
-class _Foreach:
-    """Writes formulas in which trees are lists and scalars are numbers."""
+class _Do:
+    """Writes formulas in which trees are what `do` takes and scalars are numbers."""
 
     def text(self, formula: Expression) -> str:
         if formula.kind == SCALAR:
@@ -170,9 +172,9 @@ class _Foreach:
             case Value(name=name):
                 return name
             case Negative(of=of):
-                return f"torch._foreach_neg({self.text(of)})"
+                return f"do.neg({self.text(of)})"
             case Sum(of=of):
-                return f"[torch.sum(x) for x in {self.text(of)}]"
+                return f"do.each(torch.sum, {self.text(of)})"
             case Binary():
                 return self._binary(formula)
             case Call():
@@ -183,10 +185,10 @@ class _Foreach:
         name, left, right = _OPERATORS[formula.operator], formula.left, formula.right
         if left.kind == SCALAR:
             if formula.operator in "-/":
-                number = _Foreach._closed(self.text(left))
-                return f"[{number} {formula.operator} x for x in {self.text(right)}]"
+                number = _closed(self.text(left))
+                return self._lambda(f"{number} {formula.operator} x", right)
             left, right = right, left
-        return f"torch._foreach_{name}({self.text(left)}, {self.text(right)})"
+        return f"do.{name}({self.text(left)}, {self.text(right)})"
 
     def _call(self, call: Call) -> str:
         texts = [self.text(a) for a in call.arguments]
@@ -195,16 +197,21 @@ class _Foreach:
             case "minimum" | "maximum" if SCALAR in kinds:
                 number, of = texts if kinds[0] == SCALAR else texts[::-1]
                 side = {"minimum": "max", "maximum": "min"}[call.function]
-                return f"torch._foreach_clamp_{side}({of}, {number})"
+                return f"do.clamp_{side}({of}, {number})"
             case "minimum" | "maximum":
-                return f"torch._foreach_{call.function}({', '.join(texts)})"
+                return f"do.{call.function}({', '.join(texts)})"
+            case "power" if kinds[0] == SCALAR:
+                return self._lambda(f"torch.pow({texts[0]}, x)", call.arguments[1])
             case "power":
-                return f"torch._foreach_pow({', '.join(texts)})"
-        if call.function in _FOREACH:
-            return f"torch._foreach_{_FOREACH[call.function]}({texts[0]})"
+                return f"do.pow({', '.join(texts)})"
+        if call.function in _DO:
+            return f"do.{_DO[call.function]}({texts[0]})"
         name = NAMES.get(call.function, f"torch.{call.function}")
-        return f"[{name}(x) for x in {texts[0]}]"
+        return f"do.each({name}, {texts[0]})"
 
-    @staticmethod
-    def _closed(text: str) -> str:
-        return f"({text})" if " " in text else text
+    def _lambda(self, body: str, of: Expression) -> str:
+        return f"do.each(lambda x: {body}, {self.text(of)})"
+
+
+def _closed(text: str) -> str:
+    return f"({text})" if " " in text else text

@@ -1,0 +1,113 @@
+"""What every optimizer exported to Keras is built on."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from evolve.export.runtime.checks import _check
+
+
+class _Optimizer(keras.optimizers.Optimizer):
+    """Slots, compensation and serialization; what begins with an underline is the program's.
+
+    `_step` takes the arrays of one variable, or with `_whole` lists of those of all.
+    """
+
+    _slots = ()
+    _bounds = ()
+    _own = ()
+    _whole = False
+
+    def __init__(self, learning_rate, weight_decay, compensated, own, **kwargs):
+        given = {"learning_rate": learning_rate, "weight_decay": weight_decay, **own}
+        _check(self._bounds, given)
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, **kwargs)
+        for name, value in own.items():
+            setattr(self, name, value)
+        self.compensated = compensated
+
+    def build(self, variables):
+        """Zeros for each slot and variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self._slot_variables = [
+            self.add_optimizer_variables(variables, slot) for slot in self._slots
+        ]
+        self._errors = [self._error_of(variable) for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable on its own."""
+        self._update([gradient], [variable], learning_rate)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """One step of all variables, which is together where sums go over all of them."""
+        if self._whole:
+            self._update(grads, trainable_variables, learning_rate)
+        else:
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def _update(self, gradients, variables, learning_rate):
+        wide = keras.backend.result_type("float32", *(v.dtype for v in variables))
+        places = [self._get_variable_index(v) for v in variables]
+        w = [ops.cast(ops.stop_gradient(ops.convert_to_tensor(v)), wide) for v in variables]
+        g = [ops.cast(x, wide) for x in gradients]
+        slots = [[ops.cast(slot[i], wide) for i in places] for slot in self._slot_variables]
+        lr = ops.cast(learning_rate, wide)
+        if self._whole:
+            update, *after = self._step(lr, w, g, *slots)
+        else:
+            new = self._step(lr, w[0], g[0], *(slot[0] for slot in slots))
+            update, *after = [[x] for x in new]
+        for slot, arrays in zip(self._slot_variables, after, strict=True):
+            for i, x in zip(places, arrays, strict=True):
+                self.assign(slot[i], x)
+        for i, variable, x, old in zip(places, variables, update, w, strict=True):
+            if self._errors[i] is None:
+                self.assign_sub(variable, x)
+            else:
+                self._assign_exact(variable, self._errors[i], old, x, lr)
+
+    def _assign_exact(self, variable, error, old, update, lr):
+        """The weight is the sum of what is stored and of its error."""
+        exact = old + ops.cast(error, old.dtype)
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            exact = exact - exact * self.weight_decay * lr
+        exact = exact - update
+        stored = _rounded(exact, variable.dtype)
+        self.assign(variable, stored)
+        self.assign(error, exact - stored)
+
+    def _error_of(self, variable):
+        """A variable for what rounding takes from a 16-bit one; none for others."""
+        if not self.compensated or variable.dtype not in ("bfloat16", "float16"):
+            return None
+        return self.add_variable_from_reference(variable, name="error")
+
+    def _apply_weight_decay(self, variables):
+        """Compensated variables decay in the step, before they are rounded."""
+        if self.compensated:
+            variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
+        if variables:
+            super()._apply_weight_decay(variables)
+
+    def get_config(self):
+        """Every argument, for serialization."""
+        own = {name: getattr(self, name) for name in (*self._own, "compensated")}
+        return super().get_config() | own
+
+
+def _rounded(x, dtype):
+    """`x` with the precision of `dtype`; XLA may optimize a cast there and back away."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        bits = {"bfloat16": (8, 7), "float16": (5, 10)}[dtype]
+        return jax.lax.reduce_precision(x, *bits)
+    return ops.cast(ops.cast(x, dtype), x.dtype)
+
+
+def _sign(x):
+    """The sign; NaN stays NaN on every backend."""
+    return ops.where(ops.isnan(x), x, ops.sign(x))

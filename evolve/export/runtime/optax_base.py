@@ -1,0 +1,113 @@
+"""What every optimizer exported to Optax is built on."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def _transformation(step, state_class, learning_rate, given, **options):
+    """A transformation of which `step` is the program's part.
+
+    Arguments:
+        step: from weights, gradient, slots and numbers to what is subtracted from the weights,
+            and the slots after the step: of each leaf, or with `whole` of lists of all leaves.
+        state_class: a NamedTuple of the count, the slots and the errors.
+        learning_rate: a number, an array or a schedule.
+        given: the hyperparameters by name; `weight_decay` may be a schedule.
+        options: `slots`, how many there are; `mu_dtype`, `mask`, `compensated` (see the factory);
+            `whole`; `reads_weights`, whether `step` needs them.
+    """
+    mask, compensated = options.get("mask"), options["compensated"]
+    needed = options["reads_weights"] or compensated or mask is not None
+
+    def init(params):
+        zeros = [
+            optax.tree.zeros_like(params, dtype=options.get("mu_dtype"))
+            for _ in range(options["slots"])
+        ]
+        errors = optax.tree.zeros_like(params) if compensated else None
+        return state_class(jnp.zeros([], jnp.int32), *zeros, errors)
+
+    def update(updates, state, params=None, **extra_args):
+        """What to add to the weights, and the state after the step."""
+        del extra_args
+        if params is None and needed:
+            raise ValueError("the weights are needed: call update(updates, state, params)")
+        gs, tree = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
+        ws = tree.flatten_up_to(params) if needed else gs
+        slots = [tree.flatten_up_to(slot) for slot in state[1:-1]]
+        errors = tree.flatten_up_to(state.error) if compensated else None
+        present = [i for i, g in enumerate(gs) if g is not None]
+        numbers = {name: _at(x, state.count) for name, x in given.items()}
+        numbers["lr"] = _at(learning_rate, state.count)
+        decays = _decays(numbers.pop("weight_decay", None), mask, params, tree)
+        for leaves in [present] if options["whole"] and present else [[i] for i in present]:
+            wide = _wide(*(gs[i] for i in leaves))
+            arrays = [[jnp.asarray(xs[i], wide) for i in leaves] for xs in (ws, gs, *slots)]
+            decay = None if decays is None else [decays[i] for i in leaves]
+            changes, *after = _computed(step, options["whole"], arrays, numbers, decay)
+            for slot, xs in zip(slots, after, strict=True):
+                for i, x in zip(leaves, xs, strict=True):
+                    slot[i] = x.astype(slot[i].dtype)
+            for i, change, w in zip(leaves, changes, arrays[0], strict=True):
+                change, dtype = -change, jnp.result_type(gs[i])
+                if compensated:
+                    change = change + jnp.asarray(errors[i], wide)
+                    landed = _rounded(w + _rounded(change, dtype), ws[i].dtype)
+                    errors[i] = (change - (landed - w)).astype(ws[i].dtype)
+                gs[i] = change.astype(dtype)
+        after = [tree.unflatten(slot) for slot in slots]
+        kept = tree.unflatten(errors) if compensated else None
+        return tree.unflatten(gs), state_class(optax.safe_increment(state.count), *after, kept)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _computed(step, whole, arrays, numbers, decays):
+    """What `step` gives for some leaves: lists with one array for each of them."""
+    wide = arrays[1][0].dtype
+    given = {name: _number(x, wide) for name, x in numbers.items()}
+    given["lr"] = jnp.asarray(numbers["lr"], wide)
+    if decays is not None:
+        decays = [_number(x, wide) for x in decays]
+        given["weight_decay"] = decays if whole else decays[0]
+    if whole:
+        return step(*arrays, **given)
+    return [[x] for x in step(*(xs[0] for xs in arrays), **given)]
+
+
+def _at(x, count):
+    """The value of a schedule; anything else as it is."""
+    return x(count) if callable(x) else x
+
+
+def _number(x, dtype):
+    """Arrays in the dtype to compute in, so that strict promotion has nothing to say."""
+    return x if isinstance(x, (bool, int, float)) else jnp.asarray(x, dtype)
+
+
+def _wide(*arrays):
+    """The dtype to compute in: float32, or that of wider arrays."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(jnp.float32, *arrays)
+
+
+def _rounded(x, dtype):
+    """`x` with the precision of `dtype`; a cast there and back may be optimized away."""
+    info = jnp.finfo(dtype)
+    return jax.lax.reduce_precision(x, info.nexp, info.nmant)
+
+
+def _decays(decay, mask, params, tree):
+    """The weight decay of each leaf: where the mask says no, zero."""
+    if decay is None:
+        return None
+    if mask is None:
+        return [decay] * tree.num_leaves
+    # As in `optax.masked`: a mask whose leaves are functions is one; a tree may be callable too.
+    leaves = jax.tree.leaves(jax.tree.map(callable, mask))
+    chosen = mask(params) if leaves and all(leaves) else mask
+    chosen = jax.tree.map(lambda x, part: jax.tree.map(lambda _: x, part), chosen, params)
+    return [decay if x is not None and bool(x) else 0.0 for x in tree.flatten_up_to(chosen)]
