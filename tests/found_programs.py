@@ -3,7 +3,7 @@
 `python tests/found_programs.py` writes `discovered/programs/UNIT.txt` for the champion of each
 unit of the study, from its digest in `discovered/study`: the simplified program, and above it where
 it comes from, the raw program, the steps between them and what it is worth. And it writes the
-study's table into the README.
+study's table into `discovered/README.md`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rediscovery_study import champions, read
 from study_table import compared, named, table
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "README.md"
+PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "README.md"
 
 
 def main() -> None:

@@ -30,10 +30,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     Student's t (two-sided, each lead by itself) are with the variance within leads, pooled.
     """
     names = [name for name in LEADS if any(row["lead"] == name for row in rows)]
-    lines = [["without", "in its place", "seeds"]]
+    lines = [["part", "in its place", "seeds"]]
     lines += [[name, LEADS[name].instead] for name in names]
     for measure in (AT_THE_END, ON_THE_WAY):
-        lines[0] += [f"fitness {measure}", "the lead brings"]
+        lines[0] += [f"fitness {measure}", "brings"]
         found = {name: values(rows, name, measure) for name in names}
         for line, (name, these) in zip(lines[1:], found.items(), strict=True):
             line += [str(len(these))] if measure == AT_THE_END else []

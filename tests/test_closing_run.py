@@ -68,6 +68,9 @@ def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) ->
     given = ["--config", tmp_path / "run.toml", *BUDGET]
     code, out, err = evolve("run", *given, "--out", whole)
     assert (code, err) == (0, "")
+    assert "The best of them, #" in out and "On held-out data it " in out
+    code, out, err = evolve("inspect", whole)
+    assert (code, err) == (0, "")
     assert "hall of fame" in out and "name       " in out and "held out   " in out
     with RunLog.open(whole) as log:
         found = summarize(log)

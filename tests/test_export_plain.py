@@ -5,6 +5,7 @@ import re
 import sys
 
 import numpy as np
+import optimizers
 import pytest
 from export_checks import all_programs, lint, random_programs
 from strategies import wide_program
@@ -42,6 +43,14 @@ def test_numpy_passes_the_linter(tmp_path):
         program = wide_program(seed, 60, 6)
         (tmp_path / f"wide_{seed}.py").write_text(numpy.emit(program, "wide", PROVENANCE))
     lint(tmp_path)
+
+
+def test_numpy_hyperparameters_that_make_no_sense():
+    module = replay.load(numpy.emit(zoo("lion"), "lion", {}))
+    w = [np.ones(1, np.float32)]
+    for name, bad in (("learning_rate", -1.0), ("b1", 1.5), ("weight_decay", float("nan"))):
+        with pytest.raises(ValueError, match=f"^{name} is {bad}; it must be "):
+            module.update(w, w, module.init(w), **{name: bad})
 
 
 def test_numpy_hyperparameters_and_learning_rate():
@@ -82,6 +91,38 @@ def test_exports_stand_alone(to):
                 imported.add(node.module.split(".")[0])
     assert to in imported
     assert imported <= {*sys.stdlib_module_names, "jax", "numpy", to}
+
+
+def defaults(source):
+    """The arguments of the function that users call, with their defaults as source."""
+    nodes = list(ast.walk(ast.parse(source)))
+    classes = [n for n in nodes if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+    classes = [n for n in classes if not n.name.endswith("State")]
+    functions = [n for part in classes for n in part.body] or nodes
+    functions = [n for n in functions if isinstance(n, ast.FunctionDef)]
+    made = [n for n in functions if n.name == "__init__" or (not classes and n.name == "made")]
+    given = made[0].args
+    positional = given.args[len(given.args) - len(given.defaults) :]
+    pairs = [*zip(positional, given.defaults, strict=True)]
+    pairs += zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    return {argument.arg: ast.unparse(default) for argument, default in pairs if default}
+
+
+@pytest.mark.parametrize("name", optimizers.PROGRAMS)
+def test_names_and_defaults_are_the_same_in_all_frameworks(name):
+    """The program's own constants, its weight decay among them, under each framework's names."""
+    program = optimizers.PROGRAMS[name]
+    lowered = replay.lower(program)
+    own = {h.name: repr(float(h.text)) for h in [*lowered.hyperparameters, lowered.peak]}
+    found = {
+        to: defaults(catalog.emit(to, program, "made", {})) for to in ("optax", "torch", "keras")
+    }
+    betas = found["torch"].pop("betas", "()")
+    found["torch"] |= {f"b{i + 1}": repr(x) for i, x in enumerate(ast.literal_eval(betas))}
+    found["keras"] = {key.replace("beta_", "b"): x for key, x in found["keras"].items()}
+    for given in found.values():
+        assert {key: repr(float(given[key])) for key in own} == own
+    assert lowered.decay or found["keras"]["weight_decay"] == "None"
 
 
 def test_numpy_keeps_float64():

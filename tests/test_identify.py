@@ -43,14 +43,14 @@ def test_the_raw_winner_is_lion_with_extras(name: str) -> None:
         assert (found.family, found.exact) == ("lion", False)
         assert {word.split()[0] for word in found.extra} == {"arcsin", "clip"}
         assert found.agreement is not None and 0.9 < found.agreement < 1
-    assert found.parameters["beta2"] == pytest.approx(0.998, abs=2e-3)
+    assert found.parameters["b2"] == pytest.approx(0.998, abs=2e-3)
 
 
 def test_the_papers_other_programs() -> None:
     one = identified(zoo("paper-program-1"))
     assert (one.family, one.exact, one.extra) == ("lion", True, [])
     assert one.parameters == pytest.approx(
-        {"beta1": 0.9, "beta2": 0.99, "learning_rate": 1e-4, "weight_decay": 0.1}
+        {"b1": 0.9, "b2": 0.99, "learning_rate": 1e-4, "weight_decay": 0.1}
     )
     six, seven = identified(zoo("paper-program-6")), identified(zoo("paper-program-7"))
     assert (six.family, six.nearest) == (None, "adagrad")
@@ -137,7 +137,7 @@ def test_nesterov_sign_has_beta1_equal_to_beta2_squared() -> None:
     found = identified(
         program("m", "m = m * 0.9", "m = m + g", "x = m * 0.9", "x = x + g", "update = sign(x)")
     )
-    assert found.parameters["beta1"] == pytest.approx(found.parameters["beta2"] ** 2, rel=1e-5)
+    assert found.parameters["b1"] == pytest.approx(found.parameters["b2"] ** 2, rel=1e-5)
 
 
 def test_the_share_of_differing_signs_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_lion_and_a_statement_that_matters_is_lion_not_exactly(
     assert identified(from_text(BLEND)).family is None
     if family is not None:
         assert found.parameters == pytest.approx(
-            {"beta1": 0.7, "beta2": 0.9, "learning_rate": 0.01}, rel=1e-5
+            {"b1": 0.7, "b2": 0.9, "learning_rate": 0.01}, rel=1e-5
         )
         (extra,) = found.extra
         assert "0.0060, 95 % interval 0.0040 to 0.0080" in extra

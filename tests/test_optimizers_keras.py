@@ -1,6 +1,6 @@
 """The Keras target, on the JAX and on the PyTorch backend.
 
-The backend is chosen when Keras is imported, so the checks of `export_keras_checks.py`
+The backend is chosen when Keras is imported, so the checks of `optimizers_keras_checks.py`
 run in two further processes, one for each.
 """
 
@@ -16,7 +16,7 @@ from strategies import wide_program
 from evolve.export import keras as target
 
 FOLDER = Path(__file__).parent
-CHECKS = FOLDER / "export_keras_checks.py"
+CHECKS = FOLDER / "optimizers_keras_checks.py"
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

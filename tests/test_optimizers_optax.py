@@ -1,9 +1,12 @@
 """What Optax expects of a transformation, asked of Lion as shipped and of exported programs."""
 
+import dataclasses
+import inspect
 import os
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -193,18 +196,47 @@ def test_masked_and_chained(make):
     close(updates["a"], 2 * only["a"])
 
 
+class Selection(dict):
+    """A mask that is a tree and can also be called, as modules of some libraries can."""
+
+    def __call__(self, *_):
+        raise AssertionError("a mask that is a tree was called")
+
+
+jax.tree_util.register_pytree_node(
+    Selection,
+    lambda x: (list(x.values()), list(x)),
+    lambda keys, xs: Selection(zip(keys, xs, strict=True)),
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Params:
+    """Weights in a dataclass, as of Equinox or Flax."""
+
+    a: Any
+    b: Any
+
+
 MASKS = {
     "tree": {"a": True, "b": [False]},
     "prefix": {"a": True, "b": False},
     "function": lambda w: jax.tree.map(lambda x: x.ndim > 1, w),
+    "function of a prefix": lambda w: {"a": True, "b": False},
+    "arrays": {"a": np.True_, "b": [jnp.zeros((), bool)]},
+}
+DECAYED = {
+    name: make for name, make in MAKES.items() if "mask" in inspect.signature(make).parameters
 }
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-@pytest.mark.parametrize("name", ["adamw", "paper-program-8", "discovered"])
+@pytest.mark.parametrize("name", DECAYED)
 def test_the_decay_has_a_mask(name, mask):
     make, w = MAKES[name], params()
-    with_mask, without = make(1.0, mask=mask), make(1.0)
+    # A decay that shows, whatever the program's own is.
+    with_mask, without = make(1.0, weight_decay=0.5, mask=mask), make(1.0, weight_decay=0.5)
     undecayed = make(1.0, weight_decay=0.0)
     got, _ = with_mask.update(gradients(w), with_mask.init(w), w)
     decayed, _ = without.update(gradients(w), without.init(w), w)
@@ -212,6 +244,23 @@ def test_the_decay_has_a_mask(name, mask):
     close(got["a"], decayed["a"])
     close(got["b"], plain["b"])
     assert not np.allclose(plain["a"], decayed["a"])
+
+
+@pytest.mark.parametrize("name", DECAYED)
+@pytest.mark.parametrize("kind", [Selection, Params])
+def test_a_mask_that_can_be_called_is_a_tree_all_the_same(name, kind):
+    w = kind(a=jnp.linspace(-1.0, 1.0, 6), b=jnp.ones(3))
+    g = jax.tree.map(lambda x: 0.1 * x + 0.05, w)
+    mask = kind(a=True, b=False)
+    optimizer = MAKES[name](1.0, weight_decay=0.5, mask=mask)
+    got, _ = jax.jit(optimizer.update)(g, optimizer.init(w), w)
+    like = optax.lion(1.0, weight_decay=0.5, mask=mask)
+    like.update(g, like.init(w), w)  # Optax takes it too
+    ends = [MAKES[name](1.0, weight_decay=decay) for decay in (0.5, 0.0)]
+    decayed, plain = (o.update(g, o.init(w), w)[0] for o in ends)
+    (a, b), (a1, _), (_, b0) = (jax.tree.leaves(x) for x in (got, decayed, plain))
+    close(a, a1)
+    close(b, b0)
 
 
 def test_weights_are_asked_for_only_when_they_are_read():
@@ -230,11 +279,67 @@ def test_slots_may_have_a_dtype_of_their_own():
     assert updates["a"].dtype == jnp.float32
 
 
-def test_strict_promotion():
+@kinds
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_strict_promotion(make, dtype):
+    """Nothing is promoted in silence, injected hyperparameters in the weights' dtype included."""
     with jax.numpy_dtype_promotion("strict"):
-        for make in MAKES.values():
-            optimizer, w = make(), params(jnp.bfloat16)
-            jax.eval_shape(optimizer.update, gradients(w), optimizer.init(w), w)
+        w = params(dtype)
+        for optimizer in (make(), optax.inject_hyperparams(make)(learning_rate=0.125)):
+            state = optimizer.init(w)
+            updates, after = jax.jit(optimizer.update)(gradients(w), state, w)
+            assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+            assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+
+
+@kinds
+def test_scan(make):
+    """Ten steps in one compiled loop are ten steps."""
+    w, optimizer = params(), make(0.01)
+
+    def step(carry, _):
+        w, state = carry
+        updates, state = optimizer.update(gradients(w), state, w)
+        return (optax.apply_updates(w, updates), state), None
+
+    (scanned, _), _ = jax.lax.scan(step, (w, optimizer.init(w)), length=10)
+    carry = (w, optimizer.init(w))
+    for _ in range(10):
+        carry, _ = step(carry, None)
+    close(scanned, carry[0], 1e-5)
+
+
+@kinds
+@pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf"), np.float32(-1.0)])
+def test_a_learning_rate_that_makes_no_sense(make, bad):
+    with pytest.raises(ValueError, match=rf"^learning_rate is {bad}; it must be at least 0$"):
+        make(bad)
+
+
+@kinds
+def test_other_hyperparameters_that_make_no_sense(make):
+    given = inspect.signature(make).parameters
+    for name in given:
+        if name[0] in "bc" and name[1:].isdigit():
+            with pytest.raises(ValueError, match=rf"^{name} is nan; it must be "):
+                make(**{name: float("nan")})
+    if "weight_decay" in given:
+        with pytest.raises(ValueError, match=r"^weight_decay is -0.5; it must be at least 0$"):
+            make(weight_decay=-0.5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_every_number_has_its_sign(jit):
+    """XLA takes subnormals for zero; all other numbers have their sign, and NaN stays NaN."""
+    tiny = float(np.finfo(np.float32).tiny)
+    sizes = np.float32([tiny, 3e38, np.inf, 1.0, 1e-30, 1e30, 0.0, np.nan])
+    subnormal = np.float32([tiny / 2, 1e-40, 1e-45])
+    g = np.concatenate([sizes, -sizes, subnormal, -subnormal])
+    optimizer, w = lion(0.5, b1=0.0, weight_decay=0.0), jnp.zeros(g.shape)
+    update = jax.jit(optimizer.update) if jit else optimizer.update
+    got, _ = update(jnp.asarray(g), optimizer.init(w), w)
+    expected = np.concatenate([-0.5 * np.sign(g[:16]), np.zeros(6, np.float32)])
+    np.testing.assert_array_equal(got, expected)
 
 
 SHARDED = """

@@ -84,7 +84,8 @@ def _session(
 ) -> None:
     console = Console(stderr=False)
     if not arguments.quiet:
-        console.print(f"run folder: {log.folder}", highlight=False, soft_wrap=True)
+        for line in introduction(log, config, workers, budgets):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
     interruption = _Interruption(log.folder)
     with (
         interruption.handled(),
@@ -105,6 +106,27 @@ def _session(
         driver.note_session()
     remember_seconds(log)
     print_result(log, console)
+
+
+def introduction(log: RunLog, config: Config, workers: int, budgets: list[Budget]) -> Iterator[str]:
+    """What a session is about to do, in words, before anything is started."""
+    start, tasks = log.meta("start"), ", ".join(config.tasks)
+    long = " and ".join(str(budget) for budget in budgets) or "what is left of its budget"
+    again = bool(log.events("budget"))
+    yield (
+        f"{'Going on with' if again else 'Searching for'} an optimizer that trains {tasks} better "
+        f"than {start}: {long}, {workers or 1} worker{'' if workers < 2 else 's'}, "
+        f"seed {config.seed}."
+    )
+    yield (
+        f"Everything is kept in {log.folder}. Ctrl-C stops the search, and "
+        f"'evolve resume {log.folder}' goes on with it."
+    )
+    if not again:
+        yield (
+            f"First the constants of {start} itself are tuned, so that no lucky constant passes "
+            f"for a discovery ({config.tuning_evaluations + 1} short trainings)."
+        )
 
 
 def _for_search(budget: Budget, config: Config) -> Budget:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from evolve.command.conclusion import conclusion
 from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
 from evolve.search.budget import duration
@@ -46,17 +47,10 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 
 def print_result(log: RunLog, console: Console) -> None:
-    """The closing words of a session: what was found, where it lies, what to type next."""
-    summary = summarize(log)
+    """The closing words of a session: what was found, and what to type next."""
     _out(console, "")
-    _print_counts(summary, console)
-    if summary["hall_of_fame"]:
-        _print_hall(summary, console)
-    _print_champion(summary, console)
-    folder = log.folder
-    _out(console, f"The run lies in {folder}. Next:")
-    _out(console, f"  evolve inspect {folder}")
-    _out(console, f"  evolve resume {folder} --budget 30m")
+    for line in conclusion(summarize(log), log.meta("start")):
+        _out(console, line)
 
 
 def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Console) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evolve.export.lowering import BETA, LR, PEAK, SCHEDULE, Lowered
+from evolve.export.lowering import BETA, DECAY, LR, PEAK, SCHEDULE, Lowered
 from evolve.export.printing import Printer
 
 WIDTH = 100
@@ -102,10 +102,14 @@ def call(name: str, arguments: Iterable[str]) -> str:
 
 
 def tuple_text(names: Sequence[str], *, quotes: bool = True) -> str:
-    """A tuple of strings, or with no quotes of names."""
+    """A tuple of strings, or with no quotes of names; a long one has a line for each."""
     texts = [f'"{name}"' for name in names] if quotes else list(names)
-    line = ", ".join(texts) + ("," if len(texts) == 1 else "")
-    return f"({line})" if quotes or len(texts) == 1 else line
+    line = ", ".join(texts)
+    if len(line) > WIDTH // 2:
+        return "(\n" + "".join(f"    {text},\n" for text in texts) + ")"
+    if len(texts) == 1:
+        return f"({line},)"
+    return f"({line})" if quotes else line
 
 
 def camel(name: str) -> str:
@@ -140,6 +144,8 @@ def bounds(lowered: Lowered, style: Style, target: str) -> str:
     for h in given:
         if h.bounds is not None:
             rows.append((names.get(h.name, h.name), *h.bounds))
+    if target == "keras" and not lowered.decay:  # the base class has one all the same
+        rows.append((DECAY, 0.0, math.inf))
     text = {math.inf: "math.inf", -math.inf: "-math.inf"}
     lines = [
         f'    ("{n}", {text.get(low, low)}, {text.get(high, high)}),\n' for n, low, high in rows

@@ -70,7 +70,7 @@ def elementwise_lines(lowered: Lowered) -> list[str]:
     writer = _Writer(set(lowered.slot_names))
     written = [writer.line(line, i == signed) for i, line in enumerate(lines)]
     if lowered.decay:
-        written += [f"if {DECAY} != 0:", f"    do.mul_(w, 1.0 - lr * {DECAY})"]
+        written += [f"if {DECAY} != 0:", f"    _subtract(do, w, w, lr * {DECAY})"]
     return [*written, last]
 
 

@@ -64,7 +64,7 @@ class Identity:
     Attributes:
         family: a name of the zoo, or None.
         exact: whether it is that optimizer, for some parameters, without anything more.
-        parameters: of the family.
+        parameters: of the family, named as in Optax: b1, b2, learning_rate, weight_decay.
         extra: what it has beyond the family; with functions of the gradient,
             `agreement` is measured.
         agreement: the share of equal signs of updates, with and without the extras.
@@ -259,11 +259,11 @@ def _family(rule: SignRule) -> tuple[str, dict[str, float]]:
     if not (0 < rule.beta1 < 1):
         return "signsgd", {}
     if math.isclose(rule.beta1, rule.beta2, rel_tol=1e-6):
-        return "signum", {"beta": rule.beta2}
+        return "signum", {"b1": rule.beta2}
     beta, share = best_one_beta(plain)
     if share >= DIFFERING:
-        return "lion", {"beta1": rule.beta1, "beta2": rule.beta2}
-    return ("signum", {"beta": beta}) if beta > 0 else ("signsgd", {})
+        return "lion", {"b1": rule.beta1, "b2": rule.beta2}
+    return ("signum", {"b1": beta}) if beta > 0 else ("signsgd", {})
 
 
 # -- other families ----------------------------------------------------------------
@@ -286,9 +286,12 @@ def _known(name: str) -> set[str]:
 
 
 def _parameters(program: Program) -> dict[str, float]:
-    from evolve.export.lowering import lower
+    from evolve.export.lowering import DECAY, lower
 
-    return {h.name: h.default for h in lower(program).hyperparameters}
+    lowered = lower(program)
+    named = {h.name: h.default for h in lowered.hyperparameters}
+    decay = {DECAY: named.pop(DECAY)} if DECAY in named else {}
+    return named | {"learning_rate": lowered.peak.default} | decay
 
 
 def _without_decay(what: Expressions) -> Expressions:

@@ -1,0 +1,105 @@
+"""What a run came to, in plain words: the last lines that `evolve run` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from evolve.command.verdict import simplified
+from evolve.search.budget import duration
+from primitives.abstract import analyse
+from primitives.text import from_text
+from primitives.zoo import ENTRIES
+
+
+def conclusion(s: dict[str, Any], start: str) -> Iterator[str]:
+    """The lines.
+
+    Arguments:
+        s: the summary of the run's log.
+        start: the name of the program that the search began with.
+    """
+    yield (
+        f"In {duration(s['seconds'])} {s['generated']:,} programs were generated and "
+        f"{s['evaluated']:,} of them trained."
+    )
+    champion, baseline = s["champion"], s["baseline"]
+    if champion is None or baseline is None:
+        yield "Nothing was trained to its end yet, so there is no result."
+    elif champion["id"] == baseline["id"]:
+        yield f"No program was found that trains better than {start} with tuned constants."
+    else:
+        yield from _found(s, start)
+    if s["discovery"] is False:
+        yield "This is not a discovery: the run began with a program of that family."
+    yield from _next(s["run"])
+
+
+def _found(s: dict[str, Any], start: str) -> Iterator[str]:
+    champion = s["champion"]
+    text = champion["simplified"] or champion["live_program"]
+    identity = champion["identity"]
+    if identity is not None:
+        yield f"The best of them, #{champion['id']}, {_what(identity)}."
+    else:
+        yield f"The best of them so far is #{champion['id']}."
+    yield _memory(text, s["baseline"]["live_program"], start)
+    yield from _quality(s, start)
+    yield ""
+    yield text.rstrip()
+    if simplified(s) is not None:
+        yield ""
+        yield f"(simplified with proof; as it was found: evolve inspect {s['run']})"
+
+
+def _what(identity: dict[str, Any]) -> str:
+    family = identity["family"]
+    if family is None:
+        near = identity["nearest"]
+        return "is no known optimizer" + (f" (the most similar one is {near})" if near else "")
+    meaning = ENTRIES[family].description
+    meaning = meaning[0].lower() + meaning[1:]
+    extra = f", with {', '.join(identity['extra'])}" if identity["extra"] else ""
+    return f"is {family}{extra}: {meaning}"
+
+
+def _memory(text: str, start_text: str, start: str) -> str:
+    own, other = (len(analyse(from_text(t)).slots) for t in (text, start_text))
+    arrays = "no array" if own == 0 else "one array" if own == 1 else f"{own} arrays"
+    return f"It remembers {arrays} for each array of weights; {start} remembers {other}."
+
+
+def _quality(s: dict[str, Any], start: str) -> Iterator[str]:
+    heldout = s["heldout"]
+    if heldout is None:
+        yield "How well it does on data held out from the search was not measured yet."
+        return
+    pairs = [("On held-out data", heldout["comparison"])]
+    for rung, compared in heldout["rungs"].items():
+        scale = rung.removeprefix("x")
+        pairs.append((f"With {scale} times the compute", compared["comparison"]))
+    for where, comparison in pairs:
+        yield f"{where} it {_compared(comparison, start)}."
+    for text in s["left_out"]:
+        yield f"There was no time for: {text}"
+
+
+def _compared(comparison: dict[str, Any] | None, start: str) -> str:
+    if comparison is None or comparison["error"] is None:
+        return f"could not be compared with tuned {start}, since a training failed"
+    mean, error = comparison["mean"], comparison["error"]
+    seeds = f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}"
+    chance = "" if comparison["p"] is None else f", p = {comparison['p']:.1g}"
+    numbers = f"{abs(mean):.1%} ± {error:.1%} ({seeds}{chance})"
+    if abs(mean) <= 2 * error:
+        return f"is level with tuned {start}: a difference of {mean:+.1%} ± {error:.1%} ({seeds})"
+    word = "gains more" if mean > 0 else "gains less"
+    return f"{word} from training than tuned {start} does, by {numbers}"
+
+
+def _next(folder: str) -> Iterator[str]:
+    yield ""
+    yield "Next you can type:"
+    yield f"  evolve inspect {folder}                             # everything that was found"
+    yield f"  evolve resume {folder} --budget 30m                 # go on searching"
+    yield f"  evolve export {folder} --to torch -o found.py       # the optimizer, for PyTorch"
