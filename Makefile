@@ -10,11 +10,11 @@ DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 # A stamp is made last, so that an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable .
 	touch $@
 
 $(VENV)/.complete: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,lint]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[test,lint]"
 	touch $@
 
 demo: $(VENV)/.installed

@@ -79,7 +79,9 @@ def _add_session(p: argparse.ArgumentParser) -> None:
         help="a Ray cluster to work on (default: Ray on this machine)",
     )
     p.add_argument(
-        "--config", metavar="FILE", help="TOML file of settings (default: none); see the README"
+        "--config",
+        metavar="FILE",
+        help="TOML file of settings (default: none); see evolve/search/README.md",
     )
     p.add_argument("--quiet", action="store_true", help="no progress (default: progress)")
 

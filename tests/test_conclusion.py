@@ -42,15 +42,15 @@ def test_what_was_found_how_good_it_is_and_what_to_type() -> None:
     text = words()
     assert "In 5m 00s 1,234 programs were generated and 567 of them trained." in text
     assert "The best of them, #7, is signum: " in text
-    assert "It remembers one array for each array of weights; adamw remembers 2." in text
+    assert (
+        "From step to step it remembers 1 array for each array of weights; adamw 2 arrays." in text
+    )
     assert (
         "On held-out data it gains more from training than tuned adamw does, "
         "by 3.1% ± 0.4% (32 fresh seeds, better on 28, p = 0.0001)." in text
     )
     assert "With 10 times the compute it gains more from training" in text
-    assert (
-        "There was no time for: the larger rung; outside the budget: evolve funnel runs/1" in text
-    )
+    assert "Left for later: the larger rung; outside the budget: evolve funnel runs/1" in text
     assert "    update = sign(" in text
     commands = [line for line in text.splitlines() if line.startswith("  evolve ")]
     assert [line.split()[1] for line in commands] == ["inspect", "resume", "export"]

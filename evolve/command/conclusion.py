@@ -65,8 +65,14 @@ def _what(identity: dict[str, Any]) -> str:
 
 def _memory(text: str, start_text: str, start: str) -> str:
     own, other = (len(analyse(from_text(t)).slots) for t in (text, start_text))
-    arrays = "no array" if own == 0 else "one array" if own == 1 else f"{own} arrays"
-    return f"It remembers {arrays} for each array of weights; {start} remembers {other}."
+    each = "for each array of weights"
+    if own == 0:
+        return f"It remembers nothing from step to step; {start} remembers {_arrays(other)} {each}."
+    return f"From step to step it remembers {_arrays(own)} {each}; {start} {_arrays(other)}."
+
+
+def _arrays(count: int) -> str:
+    return f"{count or 'no'} array{'' if count == 1 else 's'}"
 
 
 def _quality(s: dict[str, Any], start: str) -> Iterator[str]:
@@ -81,7 +87,7 @@ def _quality(s: dict[str, Any], start: str) -> Iterator[str]:
     for where, comparison in pairs:
         yield f"{where} it {_compared(comparison, start)}."
     for text in s["left_out"]:
-        yield f"There was no time for: {text}"
+        yield f"Left for later: {text}"
 
 
 def _compared(comparison: dict[str, Any] | None, start: str) -> str:
