@@ -75,8 +75,8 @@ def _add_session(p: argparse.ArgumentParser) -> None:
     _add_workers(p)
     p.add_argument(
         "--address",
-        metavar="ray://...",
-        help="a Ray cluster to work on (default: Ray on this machine)",
+        metavar="HOST:PORT",
+        help="a Ray cluster that this machine is part of (default: Ray on this machine)",
     )
     p.add_argument(
         "--config",

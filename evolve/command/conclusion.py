@@ -96,11 +96,11 @@ def _compared(comparison: dict[str, Any] | None, start: str) -> str:
     mean, error = comparison["mean"], comparison["error"]
     seeds = f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}"
     chance = "" if comparison["p"] is None else f", p = {comparison['p']:.1g}"
-    numbers = f"{abs(mean):.1%} ± {error:.1%} ({seeds}{chance})"
     if abs(mean) <= 2 * error:
-        return f"is level with tuned {start}: a difference of {mean:+.1%} ± {error:.1%} ({seeds})"
-    word = "gains more" if mean > 0 else "gains less"
-    return f"{word} from training than tuned {start} does, by {numbers}"
+        return f"is level with tuned {start}: {mean:+.1%} ± {error:.1%} ({seeds}{chance})"
+    word = "more" if mean > 0 else "less"
+    numbers = f"{abs(mean):.1%} ± {error:.1%} {word}"
+    return f"gains {numbers} from training than tuned {start}\n({seeds}{chance})"
 
 
 def _next(folder: str) -> Iterator[str]:
