@@ -20,7 +20,7 @@ $(VENV)/.complete: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/evolve run --budget 5m --out $(DEMO)
 
-# About eight minutes on two cores, after an installation of two.
+# About ten minutes on two cores, after an installation of two.
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 

@@ -10,8 +10,8 @@ from typing import Any
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.log import Record
-from evolve.search.pool import Finished, Setup
 from evolve.search.stretches import Stretch
+from evolve.workers import Finished, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo

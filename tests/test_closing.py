@@ -16,19 +16,20 @@ from fakes import ADAMW, UNTRAINED, FakePool, Killed, answer, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolve import cache
+from evolve import cache, closing
 from evolve.errors import BadInput
-from evolve.search import ending, judge
+from evolve.judge import funnel, overfitting, tuning
+from evolve.judge.searched import Searched
+from evolve.judge.trials import CHOOSING, DECIDING
+from evolve.search import ending, final_selection
 from evolve.search.budget import EVALUATIONS, Budget
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import Driver, training_steps
 from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.summary import summarize
 from evolve.understand import chain as chain_module
-from evolve.understand import closing, funnel, naming, overfitting, tuning
+from evolve.understand import naming
 from evolve.understand.identify import Identity
-from evolve.understand.searched import Searched
-from evolve.understand.trials import CHOOSING, DECIDING
 from primitives.abstract import analyse
 from primitives.text import from_text
 
@@ -172,7 +173,7 @@ class Counting(FakePool):
 
     def _counted(self, request: dict[str, Any]) -> dict[str, Any]:
         given = answer(request)
-        if request["seeds"][0] < judge.FIRST_SEED[judge.FINAL]:
+        if request["seeds"][0] < final_selection.FIRST_SEED[final_selection.FINAL]:
             self.searched += given["steps"]
         else:
             self.closed += given["steps"] * request["rung"]
@@ -269,7 +270,7 @@ def test_the_champion_is_the_best_on_both_sizes(fresh: Make) -> None:
         program = found["champion"]["program"]
         expected = [
             pool._answer({**asked, "seeds": [s], "program": program, "split": "heldout"})
-            for s in judge.seeds(judge.HELDOUT, 2 * of.judge_seeds)
+            for s in final_selection.seeds(final_selection.HELDOUT, 2 * of.judge_seeds)
             for asked in [{"tasks": ["a"], "rung": 1}]
         ]
         losses = [given["losses"]["a"][0][-1] for given in expected]
@@ -287,8 +288,12 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
         assert asked["share"] * (2 + slots) == pytest.approx(4)
     heldout = {asked["seeds"][0] for asked in trained if asked["split"] == "heldout"}
     others = {asked["seeds"][0] for asked in trained if asked["split"] != "heldout"}
-    assert heldout == {judge.FIRST_SEED[judge.HELDOUT] + i for i in range(funnel.PAIRS)}
-    fresh_seeds = {judge.FIRST_SEED[judge.FINAL] + i for i in range(funnel.FRESH)}
+    assert heldout == {
+        final_selection.FIRST_SEED[final_selection.HELDOUT] + i for i in range(funnel.PAIRS)
+    }
+    fresh_seeds = {
+        final_selection.FIRST_SEED[final_selection.FINAL] + i for i in range(funnel.FRESH)
+    }
     assert others == fresh_seeds | {CHOOSING + i for i in range(tuning.SEEDS)}
     assert DECIDING not in others
     pair = summary_of(folder)["heldout"]["rungs"]["x10"]["programs"]
@@ -447,7 +452,7 @@ def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
             rows = {row.number: row for row in log.records()}
             path = overfitting.bests(log)
             at, facts = ending.require_finished(log)
-            baseline = log.judgements(at, judge.FINAL)[facts["baseline"]]["a"]
+            baseline = log.judgements(at, final_selection.FINAL)[facts["baseline"]]["a"]
         complete = {
             row.parent if row.mutation == AGAIN else row.number
             for row in rows.values()
@@ -468,7 +473,9 @@ def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
 def on_fresh_seeds(row: Record, baseline: list[float]) -> float:
     """The mean of (B - L) / (U - B) over the judge's seeds."""
     gains = []
-    for seed, base in zip(judge.seeds(judge.FINAL, len(baseline)), baseline, strict=True):
+    for seed, base in zip(
+        final_selection.seeds(final_selection.FINAL, len(baseline)), baseline, strict=True
+    ):
         asked = {"program": row.program, "tasks": ["a"], "split": "validation", "rung": 1}
         given = large_is_another_world({**asked, "seeds": [seed]})
         gains.append((base - given["losses"]["a"][0][-1]) / (UNTRAINED - base))

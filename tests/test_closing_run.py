@@ -20,12 +20,12 @@ from test_run import Moment, compared, stop
 from evolve.cache import write_cache
 from evolve.command import funnel as command
 from evolve.command import run as run_command
+from evolve.judge import funnel, tuning
 from evolve.search import ending
 from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.search.config import Config
 from evolve.search.log import RunLog
 from evolve.search.summary import summarize
-from evolve.understand import funnel, tuning
 from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks.catalog import resolve

@@ -13,8 +13,8 @@ from test_simplify import MadeUp, needs, sized
 
 from evolve.cli import main
 from evolve.command import compare
-from evolve.understand.ranking import Ranked, rank
-from evolve.understand.trials import COARSE, DECIDING, HELDOUT, Trials
+from evolve.judge.ranking import Ranked, rank
+from evolve.judge.trials import COARSE, DECIDING, HELDOUT, Trials
 from primitives.abstract import analyse
 from primitives.text import from_text
 from primitives.zoo import zoo

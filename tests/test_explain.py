@@ -11,11 +11,11 @@ from test_simplify import MadeUp, needs
 
 from evolve.cli import main
 from evolve.command.explain import _origins
+from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.log import RunLog
 from evolve.search.summary import champion_number
 from evolve.understand.explain import _carried, explain, origins
-from evolve.understand.trials import Trials
 from primitives.text import from_text, statement_text
 from primitives.zoo import zoo
 

@@ -15,13 +15,13 @@ from strategies import examples
 from test_algebra import program
 
 from evolve.cli import main
+from evolve.judge.trials import Interval
 from evolve.understand import identify as module
 from evolve.understand.identify import identified, identify
 from evolve.understand.likeness import FAMILIES
 from evolve.understand.naming import name
 from evolve.understand.signs import SignRule, best_one_beta
 from evolve.understand.simplify import Chain, prove
-from evolve.understand.trials import Interval
 from primitives.algebra.reading import G
 from primitives.text import from_text
 from primitives.zoo import zoo

@@ -17,8 +17,8 @@ from test_evaluation import DESCENT, TROUBLE, evaluate, setting
 from test_pools import HERE, LIMIT, collect, outcome
 
 from evolve.errors import BadInput, PoolError
-from evolve.search.pool import Pool, SerialPool, Setup, open_pool
-from evolve.search.pool.base import Answer, Died, Request, Worker
+from evolve.workers import Pool, SerialPool, Setup, open_pool
+from evolve.workers.base import Answer, Died, Request, Worker
 from proxy_tasks import status
 
 #: Ray forks; JAX, which other tests imported into this process, warns of that.
@@ -29,7 +29,7 @@ SETUP = Setup(PREPARE, path=(HERE,))
 
 
 def workers() -> set[int]:
-    return set(descendants(os.getpid(), "pool.worker"))
+    return set(descendants(os.getpid(), "workers.worker"))
 
 
 def test_close_ends_the_workers() -> None:
@@ -79,7 +79,7 @@ def _tell(number: int, frame: object) -> None:
 
 
 def test_a_signal_while_ray_starts_is_handled_when_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    from evolve.search.pool import ray
+    from evolve.workers import ray
 
     done: list[str] = []
 
@@ -249,7 +249,7 @@ def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:
 
 DRIVER = """
 import sys, time
-from evolve.search.pool import SerialPool
+from evolve.workers import SerialPool
 from tasks_that_fail import HANG
 from test_evaluation import evaluate, setting
 from test_pool_ends import SETUP

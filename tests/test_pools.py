@@ -11,7 +11,7 @@ import pytest
 from tasks_that_fail import EXIT, HANG, MEMORY, NAN, PRINT, RAISE
 from test_evaluation import DESCENT, TROUBLE, evaluate, setting
 
-from evolve.search.pool import Finished, Pool, SerialPool, Setup, open_pool
+from evolve.workers import Finished, Pool, SerialPool, Setup, open_pool
 from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks import status

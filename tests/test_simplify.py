@@ -22,7 +22,7 @@ from test_algebra import program, replay
 
 from evolve.cli import main
 from evolve.command import simplify as command
-from evolve.search.pool import Finished
+from evolve.judge.trials import Interval, Trials
 from evolve.understand import chain as chain_module
 from evolve.understand import evidence, stream
 from evolve.understand.ablation import Ablation, removals, round_constants
@@ -30,7 +30,7 @@ from evolve.understand.algebraic import Found, as_json, found_by_child, from_jso
 from evolve.understand.chain import exact_steps, proven_steps
 from evolve.understand.identify import identified
 from evolve.understand.simplify import prove, simplify
-from evolve.understand.trials import Interval, Trials
+from evolve.workers import Finished
 from primitives.abstract import analyse, live_program
 from primitives.program import Program
 from primitives.text import from_text, to_text

@@ -5,15 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import calibration_study as calibration
-import champions_study
-import found_programs
 import numpy as np
-import proxy_tables
 import pytest
-import rediscovery_study as study
-import study_table
-import way_study
 from fakes import Fold, config
 from strategies import replay_reference
 from test_stretches import stretch
@@ -23,6 +16,9 @@ from evolve.search.config import Config
 from evolve.search.log import AGAIN
 from evolve.search.mutation import TUNE
 from evolve.search.stretches import Stretch
+from evolve.studies import calibration as calibration
+from evolve.studies import champions, found_programs, proxy_tables, table, way
+from evolve.studies import rediscovery as study
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
@@ -93,7 +89,7 @@ def digest(family: str | None) -> dict[str, Any]:
 
 def test_the_table_counts_the_seeds_that_found_lion() -> None:
     rows = {f"seed-{i}": digest(name) for i, name in enumerate(["lion", None, "lion", "signum"])}
-    text = study_table.table({**rows, "random-search-loss": digest("lion")})
+    text = table.table({**rows, "random-search-loss": digest("lion")})
     count = "Lion in 2 of 4 seeds (95 % interval 7% to 93%), exact in 2."
     assert f"Named by the runs themselves: {count} To the first" in text
     assert "median: 1,234 programs, 500 trained, 200,000 training steps." in text
@@ -102,7 +98,7 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
     assert f"| seed-0 | #7 | lion | yes | - | lion | {compared} | - | 1,234 | 500 |" in lines[2]
     assert "| none | no | - | none |" in lines[3] and "| - | - | - |" in lines[3]
     later = {"seed-1": {"identity": {"family": "lion", "exact": False}}}
-    text = study_table.table(rows, later)
+    text = table.table(rows, later)
     assert "| none | no | lion | none |" in text
     assert "With all ablations: Lion in 1 of 1 seeds (95 % interval 3% to 100%), exact in 0" in text
 
@@ -110,7 +106,7 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
 def test_further_seeds_are_counted_on_their_own() -> None:
     found = {"seed-0": digest("lion"), "further-5": digest(None), "further-6": digest(None)}
     later = {"seed-0": {"identity": {"family": "lion", "exact": True}}}
-    first, further = study_table.table(found, later).split("\n\n")[1:]
+    first, further = table.table(found, later).split("\n\n")[1:]
     assert first.startswith("Seeds 0. Named by the runs themselves: Lion in 1 of 1 seeds")
     assert further == (
         "Seeds 5, 6. Named by the runs themselves: "
@@ -132,7 +128,7 @@ def test_a_control_is_held_against_the_search_seed_by_seed() -> None:
         "random-search-equal-memory": judged([1.5, 2.6, 3.4], [0.8, 1.9, 2.85]),
         "random-search-loss": judged([1.0, 2.0, 3.0]),
     }
-    here, at_loss = study_table.controls(rows)
+    here, at_loss = table.controls(rows)
     # Differences to the mean of the two: 0.45, 0.55, 0.35; at x10 -0.15, 0, 0.
     assert here == (
         "random-search-equal-memory: held-out loss of its champion less that of the search's "
@@ -141,8 +137,8 @@ def test_a_control_is_held_against_the_search_seed_by_seed() -> None:
         "at x10 -0.0500 ± 0.0500 (p = 0.42; -0.1500 to +0.0500 for the 2 runs)."
     )
     assert at_loss.endswith("champions: at x1 -0.1667 ± 0.0333 (p = 0.038); at x10 not measured.")
-    assert here in study_table.table(rows)
-    assert set(study_table.SEARCHES) == set(study.CONTROLS)
+    assert here in table.table(rows)
+    assert set(table.SEARCHES) == set(study.CONTROLS)
 
 
 def test_a_unit_leaves_a_digest_and_a_program_file(
@@ -162,17 +158,13 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     oldest = digest["ancestry"][-1]
     assert (oldest["id"], oldest["mutation"], oldest["fitness"]) == (0, "start", 0.0)
     assert (oldest["slots"], oldest["live"]) == (2, analyse(zoo("adamw")).statements)
-    assert (
-        study_table.table(rows)
-        .splitlines()[2]
-        .startswith(f"| seed-9 | #{digest['champion']['id']}")
-    )
+    assert table.table(rows).splitlines()[2].startswith(f"| seed-9 | #{digest['champion']['id']}")
     program = from_text(found_programs.text("seed-9", digest))
     assert program == from_text(digest["champion"]["live_program"])
-    later = {"commit": "abc", **champions_study.simplified(digest, "0")}
+    later = {"commit": "abc", **champions.simplified(digest, "0")}
     text = found_programs.text("seed-9", digest, later)
     assert from_text(text) == program
-    assert f"with all ablations, at commit abc: {study_table.named(later['identity'])}" in text
+    assert f"with all ablations, at commit abc: {table.named(later['identity'])}" in text
     assert analyse(from_text(later["simplified"])).statements <= analyse(program).statements
 
 
@@ -197,15 +189,15 @@ def test_what_was_found_exports(unit: str, target: str) -> None:
 
 def test_the_readme_shows_the_study() -> None:
     text = found_programs.README.read_text()
-    shown = study_table.table(FOUND, LATER)
+    shown = table.table(FOUND, LATER)
     assert found_programs.replaced(text, "study", shown) == text, (
-        "run: python tests/found_programs.py"
+        "run: python -m evolve.studies.found_programs"
     )
 
 
 def test_the_readme_of_the_proxies_shows_what_was_measured() -> None:
     text = proxy_tables.README.read_text()
-    assert proxy_tables.written(text) == text, "run: python tests/proxy_tables.py"
+    assert proxy_tables.written(text) == text, "run: python -m evolve.studies.proxy_tables"
 
 
 def steps_of(program: Program) -> np.ndarray:
@@ -226,7 +218,7 @@ def steps_of(program: Program) -> np.ndarray:
     ],
 )
 def test_the_rules_beside_the_known_ones_have_their_signs(name: str, like: str) -> None:
-    ours, known = (steps_of(way_study.RULES[each]) for each in (name, like))
+    ours, known = (steps_of(way.RULES[each]) for each in (name, like))
     assert np.array_equal(np.sign(ours), np.sign(known))
     sizes = np.unique(np.abs(ours).round(12))
     assert (len(sizes) == 1) == name.startswith("sign")
@@ -234,13 +226,13 @@ def test_the_rules_beside_the_known_ones_have_their_signs(name: str, like: str) 
 
 def test_the_table_of_the_way_shows_each_rule() -> None:
     found = {"loss": [2.25, 0.004], "better": [0.01, 0.002, 0.018, 16], "tuned": ""}
-    programs = dict.fromkeys(way_study.RULES, found)
+    programs = dict.fromkeys(way.RULES, found)
     programs["AdamW"], programs["SGD"] = {**found, "better": None}, {"loss": None, "better": None}
     rows = [
         {"objective": objective, "programs": programs} for objective in ("equal-memory", "loss")
     ]
-    lines = way_study.table(rows).splitlines()
-    assert len(lines) == 2 + len(way_study.RULES)
+    lines = way.table(rows).splitlines()
+    assert len(lines) == 2 + len(way.RULES)
     shown = "2.2500 ± 0.0040 | +0.0100 (+0.0020 to +0.0180)"
     assert f"| Lion | 1 | {shown} | {shown} |" in lines
     assert "| AdamW | 2 | 2.2500 ± 0.0040 | - | 2.2500 ± 0.0040 | - |" in lines

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from evolve.command.trials import task_names, trials_pool
 from evolve.errors import BadInput
+from evolve.judge.ranking import Ranked, rank
+from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.config import EQUAL_MEMORY, Config
-from evolve.understand.ranking import Ranked, rank
-from evolve.understand.trials import Trials
 from primitives.abstract import analyse
 from primitives.text import to_text
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from evolve.command.trials import task_names, trials_pool
+from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
 from evolve.search.summary import champion_number
 from evolve.understand.explain import PAIRS, Line, explain, origins
 from evolve.understand.identify import Identity, identify
-from evolve.understand.trials import Trials
 from primitives.program import Program
 
 

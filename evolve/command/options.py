@@ -33,8 +33,3 @@ def worker_count(text: str, config: Config) -> int:
             file=sys.stderr,
         )
     return int(text)
-
-
-def search_path() -> tuple[str, ...]:
-    """Where workers look for modules: a user's task may lie in the working directory."""
-    return (os.getcwd(), *(entry for entry in sys.path if entry))

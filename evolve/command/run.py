@@ -7,13 +7,13 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from evolve.command.options import check_names, search_path, worker_count
+from evolve.closing import close_run
+from evolve.command.options import check_names, worker_count
 from evolve.command.progress import Progress
 from evolve.command.show import print_result
 from evolve.command.timings import remember_seconds
@@ -23,26 +23,23 @@ from evolve.search.budget import SECONDS, Budget, parse_budget
 from evolve.search.config import Config, read_config
 from evolve.search.driver import Driver
 from evolve.search.log import RunLog
-from evolve.search.pool import Setup, open_pool
 from evolve.search.provenance import provenance
-from evolve.understand.closing import close_run
+from evolve.search.session import with_slots, worker_setup
+from evolve.workers import Setup, open_pool
 from primitives.abstract import analyse
 from primitives.program import Program
-from primitives.text import from_text, to_text
+from primitives.text import to_text
 from primitives.zoo import zoo
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_START = "adamw"
-#: What an optimizer may keep from step to step, whatever the search starts from (arXiv
-#: 2302.06675, section 2.1: `m` and `v` in the signature). Mutations add no slot of their own.
-SLOTS = 2
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Begin a run and go on until its budget is spent."""
     budget = parse_budget(arguments.budget)
     settings = _settings(arguments)
-    config = Config.from_json(_with_program(settings))
+    config = configured(settings)
     check_names(config.tasks)
     workers = worker_count(arguments.workers, config)
     folder = Path(arguments.out) if arguments.out else _free_folder()
@@ -54,9 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
     }
     if _is_sought(load_program(settings["start"])):
         facts["discovery"] = False
-    with RunLog.create(folder, facts) as log:
+    interruption = _Interruption(folder)
+    with interruption.handled(), RunLog.create(folder, facts) as log:
         try:
-            _session(log, config, workers, arguments, [budget])
+            _session(log, config, workers, arguments, [budget], interruption)
         except BadInput:
             if not log.select("SELECT 1 FROM programs WHERE outcome IS NOT NULL LIMIT 1"):
                 shutil.rmtree(folder)  # nothing was searched: leave nothing behind
@@ -66,13 +64,16 @@ def run(arguments: argparse.Namespace) -> None:
 def resume(arguments: argparse.Namespace) -> None:
     """Go on with a run."""
     added = [] if arguments.budget is None else [parse_budget(arguments.budget)]
-    with RunLog.open(Path(arguments.run), write=True) as log:
+    folder = Path(arguments.run)
+    interruption = _Interruption(folder)
+    with interruption.handled(), RunLog.open(folder, write=True) as log:
         config = Config.from_json(log.meta("config"))
         if arguments.config:
             _check_agreement(config, arguments.config)
         if not log.events("budget"):  # it ended before its search began
             added.insert(0, parse_budget(log.meta("budget")))
-        _session(log, config, worker_count(arguments.workers, config), arguments, added)
+        workers = worker_count(arguments.workers, config)
+        _session(log, config, workers, arguments, added, interruption)
 
 
 def _session(
@@ -81,14 +82,15 @@ def _session(
     workers: int,
     arguments: argparse.Namespace,
     budgets: list[Budget],
+    interruption: _Interruption,
 ) -> None:
     console = Console(stderr=False)
     if not arguments.quiet:
         for line in introduction(log, config, workers, budgets):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
-    interruption = _Interruption(log.folder)
+    interruption.at_once = True
+    interruption.check()
     with (
-        interruption.handled(),
         open_pool(run_setup(log, config), workers, arguments.address) as pool,
         Progress(console, arguments.quiet) as progress,
     ):
@@ -152,8 +154,12 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["start"] = arguments.start
     if arguments.objective is not None:
         settings["objective"] = arguments.objective
-    settings.setdefault("start", DEFAULT_START)
-    return settings
+    return {"start": DEFAULT_START, **settings}
+
+
+def configured(settings: dict[str, Any]) -> Config:
+    """A run's configuration: these settings, and for all others their defaults."""
+    return Config.from_json(_with_program({"start": DEFAULT_START, **settings}))
 
 
 def _with_program(settings: dict[str, Any]) -> dict[str, Any]:
@@ -162,16 +168,6 @@ def _with_program(settings: dict[str, Any]) -> dict[str, Any]:
     if isinstance(start, str):  # anything else is refused by the configuration
         return {**settings, "start": to_text(with_slots(load_program(start)))}
     return settings
-
-
-def with_slots(program: Program) -> Program:
-    """With slots that lie idle, up to `SLOTS`: SGD keeps no momentum, but a child of it may."""
-    slots = list(program.slots)
-    taken = {*slots, *(statement.target for statement in program.statements)}
-    names = (f"{letter}{number or ''}" for number in count() for letter in "mv")
-    while len(slots) < SLOTS:
-        slots.append(next(name for name in names if name not in taken))
-    return Program(program.statements, tuple(slots))
 
 
 def _check_agreement(config: Config, path: str) -> None:
@@ -191,21 +187,8 @@ def _free_folder() -> Path:
 
 
 def run_setup(log: RunLog, config: Config) -> Setup:
-    """What the workers of a run need to know."""
-    start = from_text(config.start)
-    slots = len(analyse(start).slots)
-    return Setup(
-        request={
-            "program": config.start,
-            "tasks": list(config.tasks),
-            "rung": 1,
-            "seeds": list(range(config.replicates[-1])),
-            "shares": [config.share(number, slots) for number in range(len(start.slots) + 2)],
-            "stretch": config.stretches,
-        },
-        path=search_path(),
-        log=str((log.folder / "workers.log").resolve()),
-    )
+    """What the workers of a run need to know; what they print goes into its folder."""
+    return worker_setup(config, str((log.folder / "workers.log").resolve()))
 
 
 class Interrupted(EvolveError):
@@ -219,15 +202,15 @@ class Interrupted(EvolveError):
 class _Interruption:
     """SIGINT or SIGTERM, turned into `Interrupted`; the log is sound whenever that happens.
 
-    While the workers start, it is raised at once. Later, when the driver looks
-    up often, only by `check`: an exception raised in the middle of native code
-    may be lost there, or come back as another.
+    While the workers start, it is raised at once. Before that, when there may be no run to go on
+    with yet, and later, when the driver looks up often, only by `check`: an exception raised in
+    the middle of native code may be lost there, or come back as another.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._received: int | None = None
-        self.at_once = True
+        self.at_once = False
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""

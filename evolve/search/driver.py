@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search import judge
+from evolve.search import final_selection
 from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
 from evolve.search.config import Config
 from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses, final_losses
 from evolve.search.log import Record, RunLog
-from evolve.search.pool import Finished, Pool
 from evolve.search.stretches import Stretch
+from evolve.workers import Finished, Pool
 from proxy_tasks.status import FINISHED
 
 #: Seconds between looks at signals and the clock while waiting.
@@ -99,14 +99,18 @@ class Driver:
 
     def run(self) -> None:
         """Search until the budget is spent, then judge."""
+        self.search()
+        self._judge()
+        self.note_session()
+
+    def search(self) -> None:
+        """Search until the budget is spent."""
         for record in self.evolution.pending:
             self._dispatch(record)
         self._target = self.target()
         while self._advance():
             self._observe(self)
             self._wait()
-        self._judge()
-        self.note_session()
 
     def watch(self, phase: str) -> None:
         """Look up while somebody else uses the pool: at signals, the clock and the display."""
@@ -196,12 +200,14 @@ class Driver:
         self.phase = "judging the finalists on fresh seeds"
         evolution = self.evolution
         finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
-        judged = self._judge_stage(judge.FINAL, list(finalists))
+        judged = self._judge_stage(final_selection.FINAL, list(finalists))
         statements = {n: self.log.complexity(n)[1] for n in judged}
         price = self.config.statement_price
-        champion = judge.champion(judged, evolution.baseline, self.untrained, statements, price)
+        champion = final_selection.champion(
+            judged, evolution.baseline, self.untrained, statements, price
+        )
         pair = list(dict.fromkeys([evolution.baseline, champion]))
-        self._judge_stage(judge.HELDOUT, pair)
+        self._judge_stage(final_selection.HELDOUT, pair)
         facts = {"baseline": evolution.baseline, "champion": champion}
         if ("finished", facts) not in [event[1:] for event in self._events_here()]:
             with self.log.transaction():
@@ -227,14 +233,16 @@ class Driver:
     def _judge_stage(self, stage: str, numbers: list[int]) -> dict[int, Losses]:
         """The losses of programs on the seeds of a stage."""
         here = self.evolution.proposed
-        count = self.config.judge_seeds * (2 if stage == judge.HELDOUT else 1)
+        count = self.config.judge_seeds * (2 if stage == final_selection.HELDOUT else 1)
         missing = [n for n in numbers if n not in self.log.judgements(here, stage)]
         # A training on every seed is many times a search evaluation.
         limit = self.config.time_limit * count
         for number in missing:
             record = self.log.record(number)
             assert record is not None
-            request = self._request(record, judge.seeds(stage, count), judge.SPLIT[stage])
+            request = self._request(
+                record, final_selection.seeds(stage, count), final_selection.SPLIT[stage]
+            )
             self.pool.submit(number, request, limit)
         answers: dict[int, Finished] = {}
         for number in missing:  # stored in order, whichever ends first

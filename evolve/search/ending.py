@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search import judge
+from evolve.search import final_selection
 from evolve.search.fitness import Losses
 from evolve.search.log import RunLog
 
@@ -70,7 +70,7 @@ def heldout(log: RunLog, untrained: Losses) -> dict[str, Any] | None:
     champion = champion_at_end(log)
     if end is None:
         return None
-    losses = log.judgements(end[0], judge.HELDOUT)
+    losses = log.judgements(end[0], final_selection.HELDOUT)
     funnel = stage(log, FUNNEL) or {}
     # The funnel may have chosen another one than the judgement before it.
     mine = losses[champion] if champion in losses else funnel["champion_losses"]
@@ -94,7 +94,7 @@ def _rungs(log: RunLog, champion: int | None) -> dict[str, Any]:
 
 
 def _compared(baseline: Losses, champion: Losses, untrained: Losses) -> dict[str, Any]:
-    comparison = judge.compare(champion, baseline, untrained)
+    comparison = final_selection.compare(champion, baseline, untrained)
     return {
         "baseline": baseline,
         "champion": champion,

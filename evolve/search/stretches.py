@@ -12,109 +12,15 @@ the others hardly ever learn.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any
 
 import numpy as np
 
 from evolve.search.mutation import with_constant
+from evolve.search.open_loop import Stretch
 from primitives.abstract import live_program
-from primitives.functions import BY_NAME, PER_ARRAY, SCALAR, TREE
-from primitives.program import (
-    GRADIENT,
-    RATE,
-    UPDATE,
-    WEIGHTS,
-    Argument,
-    Program,
-    ProgramError,
-    Statement,
-    constant,
-)
-
-_Reader = Callable[[dict[str, Any]], Any]
-_Line = tuple[str, Callable[..., Any], "_Ops", list[_Reader]]
-
-#: The steps that are compared: the last half of the stretch, when slots have filled.
-_LAST = 0.5
-
-
-class Stretch:
-    """One task's stretch, as `proxy_tasks.stretch.record` gives it.
-
-    Programs run on rows of all arrays end to end: eight times as fast (AdamW) as the reference
-    interpreter, which goes array by array, and sums can be estimated from a sample.
-    """
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self._weights = np.asarray(data["weights"], np.float32)
-        self._gradients = np.asarray(data["gradients"], np.float32)
-        self._rates = np.asarray(data["rates"], np.float32)
-        kept = np.asarray(data["kept"])
-        self._array = np.repeat(np.arange(len(kept)), kept)
-        # Sums over an array are estimated from the elements that were kept.
-        self._worth = (np.asarray(data["counts"]) / np.maximum(kept, 1)).astype(np.float32)
-
-    def updates(self, program: Program) -> np.ndarray:
-        """The updates of the last steps, end to end."""
-        slots = {slot: np.zeros_like(self._weights[0]) for slot in program.slots}
-        lines = self._lines(program)
-        rows = []
-        with np.errstate(all="ignore"):
-            for w, g, rate in zip(self._weights, self._gradients, self._rates, strict=True):
-                values = {WEIGHTS: w, GRADIENT: g, RATE: rate, **slots}
-                for target, compute, ops, read in lines:
-                    values[target] = compute(ops, *[get(values) for get in read])
-                slots = {slot: values[slot] for slot in program.slots}
-                rows.append(values[UPDATE])
-        return np.concatenate(rows[int(_LAST * len(rows)) :]).astype(np.float64)
-
-    def _lines(self, program: Program) -> list[_Line]:
-        """For each statement its target, what computes it, and what reads its arguments."""
-        kinds, lines = program.inputs(), []
-        for statement in program.statements:
-            read = [kinds[a] if isinstance(a, str) else SCALAR for a in statement.arguments]
-            function = BY_NAME[statement.function]
-            kind = PER_ARRAY if PER_ARRAY in read and TREE not in read else TREE
-            readers = [
-                self._reader(argument, spread=TREE in read and its == PER_ARRAY)
-                for argument, its in zip(statement.arguments, read, strict=True)
-            ]
-            lines.append((statement.target, function.compute, _Ops(self, kind), readers))
-            kinds[statement.target] = function.signatures[tuple(read)]
-        return lines
-
-    def _reader(self, argument: Argument, spread: bool) -> _Reader:
-        if not isinstance(argument, str):
-            value = np.float32(argument)
-            return lambda values: value
-        if spread:
-            return lambda values: values[argument][self._array]
-        return itemgetter(argument)
-
-    def array_sum(self, x: Any) -> Any:
-        """An estimate of the sums over whole arrays of a row of elements."""
-        return np.bincount(self._array, x, len(self._worth)).astype(np.float32) * self._worth
-
-
-class _Ops:
-    """NumPy on rows of elements, with the two reductions of the language."""
-
-    def __init__(self, stretch: Stretch, kind: str) -> None:
-        self._stretch, self._kind = stretch, kind
-
-    def array_sum(self, x: Any) -> Any:
-        return self._stretch.array_sum(x) if self._kind == TREE and np.ndim(x) else x
-
-    def tree_sum(self, x: Any) -> Any:
-        return np.sum(self.array_sum(x), dtype=np.float32)
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(np, name)
-        setattr(self, name, function)  # found at once the next time
-        return function
+from primitives.program import UPDATE, Program, ProgramError, Statement, constant
 
 
 @lru_cache(maxsize=4096)

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from evolve.judge.trials import Interval, Trials
 from evolve.search.mutation import child_rng, mutate
 from evolve.understand.algebraic import cost, written
 from evolve.understand.chain import ABLATION, Step
-from evolve.understand.trials import Interval, Trials
 from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import CannotRead, expressions
 from primitives.program import GRADIENT, Program, ProgramError, Statement, constant

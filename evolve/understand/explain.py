@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from evolve.judge.trials import Interval, Trials
 from evolve.search.log import Record, RunLog
 from evolve.understand.ablation import removed_statement
 from evolve.understand.stream import recorded
-from evolve.understand.trials import Interval, Trials
 from primitives.abstract import analyse
 from primitives.program import GRADIENT, RATE, WEIGHTS, Program, Statement
 from primitives.reference import Tree, apply, zero_slots

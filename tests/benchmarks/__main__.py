@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from evolve.search.pool.environment import ENVIRONMENT
+from evolve.workers.environment import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before JAX is imported: one thread, as in a worker
 
@@ -21,6 +21,9 @@ FIGURES = {
         search_bench.propose_per_second,
         search_bench.workers_2_over_1,
         search_bench.search_run,
+        search_bench.driver_per_child,
+        search_bench.cheap_run,
+        search_bench.simulated_cluster,
         search_bench.worker_memory,
         export_bench.optax_lion_over_optax,
         export_bench.torch_lion_over_others,

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from evolve.command.run import configured
 from evolve.search.budget import PROGRAMS, Budget
 from evolve.search.config import Config
 from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.mutation import child_rng, mutate
-from evolve.search.pool import Pool, Setup, open_pool
-from evolve.search.pool.ray import RayPool
-from evolve.search.pool.serial import ChildProcess, SerialPool
+from evolve.search.session import worker_setup
+from evolve.workers import Pool, Setup, open_pool
+from evolve.workers.ray import RayPool
+from evolve.workers.serial import ChildProcess, SerialPool
 from primitives.abstract import analyse
 from primitives.program import Program
-from primitives.text import to_text
 from primitives.zoo import zoo
+from tests.benchmarks import free
 from tests.benchmarks.measure import report
 
 TASK = "text_transformer"
@@ -60,13 +62,25 @@ def propose_per_second() -> None:
     report("propose_per_second", rates, statements=STATEMENTS, live=live)
 
 
+def _config(**changes: Any) -> Config:
+    """That of `evolve run`, but for these settings."""
+    return configured(changes)
+
+
 def _setup() -> Setup:
-    request = {"program": to_text(zoo("adamw")), "tasks": [TASK], "rung": 1, "seeds": [0, 1]}
-    return Setup(request, path=tuple(p for p in (os.getcwd(), *sys.path) if p))
+    return worker_setup(_config())
 
 
 def _request() -> dict[str, Any]:
-    return {"action": "evaluate", "split": "validation", **_setup().request}
+    """Two trainings of AdamW."""
+    return {
+        "action": "evaluate",
+        "split": "validation",
+        "program": _config().start,
+        "tasks": [TASK],
+        "rung": 1,
+        "seeds": [0, 1],
+    }
 
 
 def _pool_rate(pool: Pool, busy: int, count: int) -> float:
@@ -125,42 +139,83 @@ def workers_2_over_1() -> None:
     report("two_bare_processes_over_one", scaling)
 
 
+def driver_per_child() -> None:
+    """Milliseconds of the driver's CPU for a trained child, where trainings are free."""
+    for size in (1_000, 3_000):
+        spent = []
+        for repeat in range(3):
+            with free.search(seed=200 + repeat) as (driver, _):
+                free.run(driver, size - 200)
+                before, cpu = driver.evolution.evaluated, time.process_time()
+                free.run(driver, 200)
+                trained = driver.evolution.evaluated - before
+                spent.append(1000 * (time.process_time() - cpu) / trained)
+        report("driver_milliseconds_per_trained_child", spent, after=size)
+
+
+def cheap_run(evaluations: int = 1_500) -> None:
+    """A run of `evolve run` on a task that costs next to nothing: trained for each CPU second."""
+    config = _config(tasks=["tests.benchmarks.tasks:cheap"], seed=300)
+    with _run(config, workers=1) as driver:
+        driver.add_budget(Budget("evals", evaluations))
+        cpu = time.process_time()
+        driver.search()
+        spent = time.process_time() - cpu
+        report("trained_per_driver_second", [driver.evolution.evaluated / spent])
+
+
+def simulated_cluster(seconds: float = 30.0) -> None:
+    """Share of the time that seats are busy whose trainings take 60 ms on average."""
+    for seats in (4, 16, 64, 256):
+        with free.search(seats, 0.06, seed=400, look_ahead=2 * seats) as (driver, pool):
+            free.run(driver, 700)  # the start is tuned
+            busy, began = pool.busy_seconds, time.monotonic()
+            driver.add_budget(Budget("seconds", seconds))
+            driver.search()
+            wall = time.monotonic() - began
+            report("seats_busy", [(pool.busy_seconds - busy) / (wall * seats)], seats=seats)
+
+
 def search_run(programs: int = 20_000) -> None:
     """One run from AdamW: the driver's share, programs per evaluation, and flat memory."""
     samples: list[tuple[int, dict[str, float]]] = []
-    config = Config(start=to_text(zoo("adamw")), seed=100)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        RunLog.create(Path(folder) / "run", {"config": config.to_json()}) as log,
-        open_pool(_setup(), 2) as pool,
-    ):
-        driver = Driver(log, pool, _sampler(samples))
+    with _run(_config(seed=100), workers=2, observe=_sampler(samples)) as driver:
         driver.add_budget(Budget(PROGRAMS, programs))
         cpu, began = time.process_time(), time.perf_counter()
-        driver.run()
+        driver.search()
         wall = time.perf_counter() - began
         # The share of the cores' time that goes to the driver, where each worker has a core.
         share = (time.process_time() - cpu) / wall
-        report("driver_share", [share / pool.size], of_one_core=share, workers=pool.size)
+        size = driver.pool.size
+        report("driver_share", [share / size], of_one_core=share, workers=size)
         report("programs_per_evaluation", [driver.evolution.proposed / driver.evolution.evaluated])
         report("evaluations_per_second", [driver.evolution.evaluated / wall])
     _report_memory(samples, "driver")
 
 
-def worker_memory(evaluations: int = SETTLED + 2000) -> None:
-    """Memory and mapped regions of a worker over 2,000 distinct programs."""
-    samples: list[tuple[int, dict[str, float]]] = []
-    config = Config(start=to_text(zoo("adamw")), seed=101)
+@contextmanager
+def _run(
+    config: Config, workers: int, observe: Callable[[Driver], None] = lambda driver: None
+) -> Iterator[Driver]:
+    """A search as `evolve run` sets it up."""
     with (
         tempfile.TemporaryDirectory() as folder,
         RunLog.create(Path(folder) / "run", {"config": config.to_json()}) as log,
-        SerialPool(_setup()) as pool,
+        open_pool(worker_setup(config), workers) as pool,
     ):
-        worker = pool._seats[0].worker
+        yield Driver(log, pool, observe)
+
+
+def worker_memory(evaluations: int = SETTLED + 2000) -> None:
+    """Memory and mapped regions of a worker over 2,000 distinct programs."""
+    samples: list[tuple[int, dict[str, float]]] = []
+    with _run(_config(seed=101), workers=0) as driver:
+        assert isinstance(driver.pool, SerialPool)
+        worker = driver.pool._seats[0].worker
         assert isinstance(worker, ChildProcess)
-        driver = Driver(log, pool, _sampler(samples, worker._process.pid))
+        driver._observe = _sampler(samples, worker._process.pid)
         driver.add_budget(Budget("evals", evaluations))
-        driver.run()
+        driver.search()
     _report_memory(samples, "worker")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolve.search import judge
+from evolve.judge.searched import Searched
+from evolve.search import final_selection
 from evolve.search.log import AGAIN, RunLog
-from evolve.understand.searched import Searched
 from proxy_tasks.status import FINISHED
 
 _LEFT_OUT = "the curve of overfitting: too little of the budget is left"
@@ -22,7 +22,7 @@ POINTS, SEEDS = 16, 4
 def curve(run: Searched) -> dict[str, Any]:
     """The curve, with as many points as there are steps left for."""
     path = bests(run.log)
-    seeds = judge.seeds(judge.FINAL, min(SEEDS, run.config.judge_seeds))
+    seeds = final_selection.seeds(final_selection.FINAL, min(SEEDS, run.config.judge_seeds))
     fit = int(run.left() // (run.steps * len(seeds)))
     if path and fit < 1:
         return {"points": [], "left_out": _LEFT_OUT, "steps": 0, "cost": 0}
@@ -30,7 +30,7 @@ def curve(run: Searched) -> dict[str, Any]:
     trials = run.trials("measuring how far the search overfits its seeds")
     baseline = {task: losses[: len(seeds)] for task, losses in run.judged()[run.baseline].items()}
     found = trials.losses([run.program(number) for number, _ in points], seeds)
-    fresh = [judge.fitness(losses or {}, baseline, run.untrained) for losses in found]
+    fresh = [final_selection.fitness(losses or {}, baseline, run.untrained) for losses in found]
     return {
         "points": [
             {"id": number, "fitness": fitness, "fresh": value}

@@ -1,8 +1,8 @@
 """What the rediscovery study found, as program files that `evolve export` takes, and a table.
 
-`python tests/found_programs.py` writes `discovered/programs/UNIT.txt` for the champion of each
-unit of the study, from its digest in `discovered/study`: the simplified program, and above it where
-it comes from, the raw program, the steps between them and what it is worth. And it writes the
+`python -m evolve.studies.found_programs` writes `discovered/programs/UNIT.txt` for the champion of
+each unit of the study, from its digest in `discovered/study`: the simplified program, and above it
+where it comes from, the raw program, the steps between them and what it is worth. And it writes the
 study's table into `discovered/README.md`.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rediscovery_study import champions, read
-from study_table import compared, named, table
+from evolve.studies.rediscovery import champions, read
+from evolve.studies.table import compared, named, table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "README.md"
 
 

@@ -23,8 +23,8 @@ with warnings.catch_warnings():
     from ray import exceptions
 
 from evolve.errors import BadInput
-from evolve.search.pool.base import Answer, Died, Pool, Request, Setup, Worker
-from evolve.search.pool.environment import ENVIRONMENT
+from evolve.workers.base import Answer, Died, Pool, Request, Setup, Worker
+from evolve.workers.environment import ENVIRONMENT
 
 #: Results are a few hundred bytes, so the smallest object store will do.
 _OBJECT_STORE = 80 * 1024 * 1024

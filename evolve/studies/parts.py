@@ -1,11 +1,14 @@
-"""`python tests/leads_study.py FILE [LEAD...]`: what each lead of the search is worth.
+"""`python -m evolve.studies.parts FILE [PART...]`: what each part of the search is worth.
 
-The search as it is, and with one of its leads switched off or set otherwise, for some training
+The search as it is, and with one of its parts switched off or set otherwise, for some training
 steps each, on seeds from 100 up. They begin with an AdamW that is tuned already, so that all
 steps are those of the search. What counts is not what a search says of its best program, which
 is partly luck, but what that program is worth on fresh seeds: at the end, and on the way there.
 One JSON line in FILE per search, two at a time; what is there already is not done again.
-`python tests/leads_table.py` writes the table of `evolve/search/README.md`.
+
+With `--minutes M` searches are as long in time, not in steps, and each has one core for its driver
+and its worker together: so a part that costs the driver time pays for it. Only the end is judged.
+`python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
@@ -27,23 +31,23 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from calibration_study import read
-from rediscovery_study import commit
-
-from evolve.command.run import run_setup
-from evolve.search import judge
+from evolve.judge.trials import Trials
+from evolve.search import final_selection
 from evolve.search.breeding import Breeding
-from evolve.search.budget import STEPS, Budget
+from evolve.search.budget import SECONDS, STEPS, Budget
 from evolve.search.config import Config
 from evolve.search.driver import Driver
 from evolve.search.evolution import Evolution
 from evolve.search.fitness import Losses
 from evolve.search.log import AGAIN, Record, RunLog
-from evolve.search.pool import Pool, SerialPool
-from evolve.understand.trials import Trials
+from evolve.search.session import worker_setup
+from evolve.search.surrogate import Surrogate
+from evolve.studies.calibration import read
+from evolve.studies.rediscovery import commit
+from evolve.workers import Pool, SerialPool
 from primitives.text import from_text
 
-#: AdamW with the constants that `way_study.py` came to.
+#: AdamW with the constants that `way` came to.
 START = """\
 def train(w, g, m, v, lr):
     g2 = square(g)
@@ -58,7 +62,7 @@ def train(w, g, m, v, lr):
     return update, m, v
 """
 SEEDS = range(100, 103)
-#: The search as it is gets twice as many: every lead is held against it.
+#: The search as it is gets twice as many: every part is held against it.
 AS_IT_IS, AS_IT_IS_SEEDS = "as it is", range(100, 106)
 #: Training steps of a search, after which shares of them its best is judged, and on how many
 #: fresh seeds.
@@ -67,7 +71,7 @@ BUDGET, MARKS, FRESH = 750_000, (0.25, 0.5, 0.75, 1.0), 16
 Switch = Callable[[], AbstractContextManager[Any]]
 
 
-class Lead(NamedTuple):
+class Part(NamedTuple):
     """A part of the search, and how it is done without.
 
     Attributes:
@@ -111,27 +115,43 @@ def _idle_kept() -> AbstractContextManager[Any]:
     return patch.object(Breeding, "_lean", lambda _, mutant: mutant)
 
 
-LEADS: dict[str, Lead] = {
-    AS_IT_IS: Lead("nothing"),
-    "scales": Lead("children step as they come", switch=_steps_as_they_come),
-    "looking": Lead("no scales, no guesses; idle statements stay", {"stretches": False}),
-    "idle statements": Lead("they stay, and a slot they read is paid for", switch=_idle_kept),
-    "guessing": Lead("one child is drawn, not sixteen", {"candidates": 1}),
-    "hurdles": Lead("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
-    "common seeds": Lead("every program has seeds of its own", switch=_unpaired),
-    "few seeds first": Lead("every program is trained on 16", {"replicates": [16]}),
-    "more seeds later": Lead("every program is trained on one, the same", {"replicates": [1]}),
-    "population": Lead("1,000 programs, not 200", {"population": 1000}),
-    "no larger population": Lead("50 programs, not 200", {"population": 50}),
-    "elite": Lead("all parents by tournament", {"elite_share": 0.0}),
-    "insertions where it counts": Lead("at a random place", {"on_edges": 0.0}),
-    "patience": Lead("a new round after 300 programs without a new best", {"patience": 300}),
-    "patience, and restarts from the start": Lead(
+@contextmanager
+def _no_surrogate() -> Iterator[None]:
+    """Nothing is guessed: neither of children, nor of parents, nor of what a seed tells."""
+    blind = partial(Surrogate, stretches=())
+    with patch("evolve.search.evolution.Surrogate", lambda niches, niche, _: blind(niches, niche)):
+        yield
+
+
+PARTS: dict[str, Part] = {
+    AS_IT_IS: Part("nothing"),
+    "scales": Part("children step as they come", switch=_steps_as_they_come),
+    "looking": Part("no scales, no guesses; idle statements stay", {"stretches": False}),
+    "idle statements": Part("they stay, and a slot they read is paid for", switch=_idle_kept),
+    "guessing": Part("one child is drawn, not sixteen", {"candidates": 1}),
+    "surrogate": Part(
+        "one child is drawn, and none is ranked by it", {"candidates": 1}, _no_surrogate
+    ),
+    "all that is unproven": Part(
+        "no surrogate, no elite, insertions anywhere, no restarts, no bonus for little tuned",
+        {"candidates": 1, "elite_share": 0.0, "on_edges": 0.0, "patience": 10**9, "optimism": 0.0},
+        _no_surrogate,
+    ),
+    "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
+    "common seeds": Part("every program has seeds of its own", switch=_unpaired),
+    "few seeds first": Part("every program is trained on 16", {"replicates": [16]}),
+    "more seeds later": Part("every program is trained on one, the same", {"replicates": [1]}),
+    "population": Part("1,000 programs, not 200", {"population": 1000}),
+    "no larger population": Part("50 programs, not 200", {"population": 50}),
+    "elite": Part("all parents by tournament", {"elite_share": 0.0}),
+    "insertions where it counts": Part("at a random place", {"on_edges": 0.0}),
+    "patience": Part("a new round after 300 programs without a new best", {"patience": 300}),
+    "patience, and restarts from the start": Part(
         "the same, each round from the best", {"patience": 300, "restart": "best"}
     ),
-    "parsimony": Lead("statements cost nothing", {"complexity_cost": 0.0}),
-    "constants of their own": Lead("the paper's mutations alone", {"constants_share": 0.0}),
-    "few tries of a structure": Lead("as many as come, not two", {"structure_tries": 1000}),
+    "parsimony": Part("statements cost nothing", {"complexity_cost": 0.0}),
+    "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
+    "few tries of a structure": Part("as many as come, not two", {"structure_tries": 1000}),
 }
 
 
@@ -141,7 +161,7 @@ _pools: list[Pool] = []
 def pool_of_this_process(log: RunLog) -> Pool:
     """One for all its searches: to compile anew for each takes as long as 50,000 steps."""
     if not _pools:
-        setup = run_setup(log, Config(start=START))._replace(log=None)
+        setup = worker_setup(Config(start=START))
         _pools.append(SerialPool(setup).__enter__())
         atexit.register(_pools[0].__exit__, None, None, None)
     return _pools[0]
@@ -152,27 +172,35 @@ def search(
     seed: int,
     budget: int = BUDGET,
     opened: Callable[[RunLog], Pool] = pool_of_this_process,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
-    """One search, and what the best that it knew at each mark is worth on fresh seeds."""
+    """One search, and what the best that it knew at each mark is worth on fresh seeds.
+
+    With `minutes` it is that long in the place of its budget of steps, and its end is the mark.
+    """
     began = time.time()
-    lead = LEADS[name]
+    part = PARTS[name]
     settings = {"seed": seed, "start": START, "tuning_evaluations": 0, "closing_share": 0.0}
-    config = Config.from_json({**settings, "finalists": 1, "judge_seeds": 1, **lead.settings})
+    config = Config.from_json({**settings, "finalists": 1, "judge_seeds": 1, **part.settings})
     with ExitStack() as stack:
-        stack.enter_context(lead.switch())
+        stack.enter_context(part.switch())
         folder = Path(stack.enter_context(TemporaryDirectory())) / "run"
         log = stack.enter_context(RunLog.create(folder, {"config": config.to_json()}))
         pool = opened(log)
         driver = Driver(log, pool, lambda _: None)
-        driver.add_budget(Budget(STEPS, budget))
-        driver.run()
-        marks = list(bests(log, driver.untrained, [int(mark * budget) for mark in MARKS]))
+        driver.add_budget(
+            Budget(STEPS, budget) if minutes is None else Budget(SECONDS, 60 * minutes)
+        )
+        driver.search()
+        at = [int(mark * budget) for mark in MARKS] if minutes is None else [driver.steps]
+        marks = list(bests(log, driver.untrained, at))
         programs = {number: text(log, number) for _, number in marks}
         fresh = worth(programs, pool, driver.untrained)
         return {
-            "lead": name,
+            "part": name,
             "seed": seed,
-            "steps": budget,
+            "steps": driver.steps if minutes else budget,
+            "minutes": minutes,
             "commit": commit(),
             "seconds": round(time.time() - began),
             "generated": driver.evolution.generated,
@@ -207,36 +235,59 @@ def text(log: RunLog, number: int) -> str:
 def worth(programs: dict[int, str], pool: Pool, untrained: Losses) -> dict[int, float]:
     """The fitness of programs on fresh seeds, that of the start being 0; one that fails has -1."""
     memory = len(from_text(START).slots)
-    trials, seeds = Trials(pool, memory=memory), judge.seeds(judge.FINAL, FRESH)
+    trials, seeds = Trials(pool, memory=memory), final_selection.seeds(final_selection.FINAL, FRESH)
     start, *losses = trials.losses([from_text(t) for t in (START, *programs.values())], seeds)
     assert start is not None
-    found = [judge.fitness(each or {}, start, untrained) for each in losses]
+    found = [final_selection.fitness(each or {}, start, untrained) for each in losses]
     return {n: -1.0 if f is None else f for n, f in zip(programs, found, strict=True)}
 
 
-def missing(rows: list[dict[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The searches still to be done, seed by seed: wherever it ends, leads have as many."""
-    done = {(row["lead"], row["seed"]) for row in rows}
-    for seed in AS_IT_IS_SEEDS:
+def missing(
+    rows: list[dict[str, Any]], names: Sequence[str], seeds: Sequence[int] | None = None
+) -> Iterator[tuple[str, int]]:
+    """The searches still to be done, seed by seed: wherever it ends, parts have as many.
+
+    Arguments:
+        rows: those that are done.
+        names: of the parts.
+        seeds: of every part; by default `SEEDS`, and twice as many of the search as it is.
+    """
+    done = {(row["part"], row["seed"]) for row in rows}
+    for seed in seeds or AS_IT_IS_SEEDS:
         for name in names:
-            if (seed in SEEDS or name == AS_IT_IS) and (name, seed) not in done:
+            wanted = seeds or seed in SEEDS or name == AS_IT_IS
+            if wanted and (name, seed) not in done:
                 yield name, seed
 
 
+def _pin(taken: Any) -> None:
+    """Give this process, and the worker that it will start, a core of its own."""
+    with taken.get_lock():
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[taken.value % len(cores)]})
+        taken.value += 1
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="What each lead of the search is worth.")
+    parser = argparse.ArgumentParser(description="What each part of the search is worth.")
     parser.add_argument("results", type=Path)
-    parser.add_argument("leads", nargs="*", metavar="LEAD")
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--minutes", type=float, help="for searches that are equally long in time")
+    parser.add_argument("--seeds", type=int, help="how many, from 100 up (default: 3, and 6)")
     asked = parser.parse_args(arguments)
-    if unknown := set(asked.leads) - LEADS.keys():
-        parser.error(f"no such lead: {', '.join(sorted(unknown))}")
-    todo = missing(read(asked.results), asked.leads or list(LEADS))
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
-        for done in as_completed([processes.submit(search, *each) for each in todo]):
+    if unknown := set(asked.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    seeds = range(100, 100 + asked.seeds) if asked.seeds else None
+    todo = missing(read(asked.results), asked.parts or list(PARTS), seeds)
+    context = get_context("spawn")
+    pin = (_pin, (context.Value("i", 0),)) if asked.minutes else (None, ())
+    with ProcessPoolExecutor(os.cpu_count(), context, *pin) as processes:
+        jobs = [processes.submit(search, *each, minutes=asked.minutes) for each in todo]
+        for done in as_completed(jobs):
             row = done.result()
             with asked.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            print(row["lead"], row["seed"], row["seconds"], row["fresh"][-1], flush=True)
+            print(row["part"], row["seed"], row["seconds"], row["fresh"][-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from scipy.stats import t as student
 
 from evolve.errors import BadInput
 from evolve.search.mutation import child_rng, mutate_constants
-from evolve.search.pool import Pool
-from evolve.search.pool.base import START_LIMIT
+from evolve.workers import Pool
+from evolve.workers.base import START_LIMIT
 from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
 from primitives.text import from_text, to_text

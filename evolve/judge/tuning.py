@@ -7,7 +7,7 @@ program), so it makes no difference to a result whether it was done now or read.
 the default start on the default task is shipped in `tunings.json`; others are kept in the
 user's cache.
 
-`python -m evolve.understand.tuning TASK RUNG` prints a record to ship.
+`python -m evolve.judge.tuning TASK RUNG` prints a record to ship.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from evolve.cache import read_cache, write_cache
+from evolve.judge.trials import COARSE, FINE, Trials
 from evolve.search.provenance import provenance
-from evolve.understand.trials import COARSE, FINE, Trials
 from primitives.text import from_text, to_text
 
 #: Constants tried on the first rung, then at the larger one, and the seeds of each trial.
@@ -129,12 +129,11 @@ def _found(records: list[Any], tasks: dict[str, Any], rung: int, start: str) -> 
 
 
 def main() -> None:
-    """Tune AdamW on a task at a rung, with twice the effort, and print the record."""
-    from evolve.search.pool import Setup, open_pool
-    from primitives.zoo import zoo
+    """Tune a program on a task at a rung, with twice the effort, and print the record."""
+    from evolve.workers import Setup, open_pool
 
     task, rung = sys.argv[1], int(sys.argv[2])
-    start = to_text(zoo("adamw"))
+    start = to_text(from_text(Path(sys.argv[3]).read_text()))
     setup = Setup({"program": start, "tasks": [task], "rung": 1, "seeds": [0]})
     with open_pool(setup, 0) as pool:
         first, large = Trials(pool, 2 * SEEDS), Trials(pool, 2 * SEEDS, rung=rung)

@@ -1,4 +1,4 @@
-"""`python tests/champions_study.py`: the study's champions, simplified with all ablations.
+"""`python -m evolve.studies.champions`: the study's champions, simplified with all ablations.
 
 A run leaves ablations out if its budget is spent, and names what the rest of its closing comes
 to. Here each seed's champion is simplified as `evolve simplify RUN` does, two or three minutes
@@ -13,14 +13,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from rediscovery_study import CHAMPIONS, champions, commit, read
-from study_table import FURTHER, SEED
-
 from evolve.command.trials import trials_pool
+from evolve.judge.trials import Trials
+from evolve.studies.rediscovery import CHAMPIONS, champions, commit, read
+from evolve.studies.table import FURTHER, SEED
 from evolve.understand.ablation import Ablation
 from evolve.understand.naming import name
 from evolve.understand.simplify import simplify
-from evolve.understand.trials import Trials
 from primitives.text import from_text, to_text
 
 

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from evolve.search.pool.base import Answer, Died, Pool, Request, Setup, Worker
-from evolve.search.pool.environment import ENVIRONMENT
+from evolve.workers.base import Answer, Died, Pool, Request, Setup, Worker
+from evolve.workers.environment import ENVIRONMENT
 
 #: What workers print is thrown away beyond this; a task may print at every step.
 _LOG_BYTES = 10_000_000
@@ -25,7 +25,7 @@ class ChildProcess:
         path = os.pathsep.join([*setup.path, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         with open(self._log, "ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "evolve.search.pool.worker"],
+                [sys.executable, "-m", "evolve.workers.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -1,4 +1,4 @@
-"""`python tests/way_study.py RESULTS`: the rules between AdamW and Lion, each at its best.
+"""`python -m evolve.studies.way RESULTS`: the rules between AdamW and Lion, each at its best.
 
 Is every step on the way an improvement, or is there a valley? Each rule gets the best scale of
 its update and equally many trials of its constants, at equal memory and then on one model;
@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from calibration_study import measure, read
-
 from evolve.search.config import EQUAL_MEMORY, LOSS
+from evolve.studies.calibration import measure, read
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text

@@ -1,14 +1,14 @@
-"""`python tests/proxy_tables.py` writes the tables of `proxy_tasks/README.md`.
+"""`python -m evolve.studies.proxy_tables` writes the tables of `proxy_tasks/README.md`.
 
-From what `calibration_study.py` and `way_study.py` measured: `discovered/calibration.jsonl` and
+From what `calibration` and `way` measured: `discovered/calibration.jsonl` and
 `discovered/way.jsonl`.
 """
 
 from __future__ import annotations
 
-import calibration_study as calibration
-import way_study as way
-from found_programs import ROOT, replaced
+from evolve.studies import calibration as calibration
+from evolve.studies import way as way
+from evolve.studies.found_programs import ROOT, replaced
 
 README = ROOT / "proxy_tasks" / "README.md"
 CALIBRATION, WAY = (ROOT / "discovered" / f"{name}.jsonl" for name in ("calibration", "way"))

@@ -1,4 +1,4 @@
-"""A worker process: `python -m evolve.search.pool.worker` reads requests, writes answers.
+"""A worker process: `python -m evolve.workers.worker` reads requests, writes answers.
 
 One JSON list of them a line, on standard input and output. What the tasks print goes
 to standard error, so that it cannot be taken for an answer, and what they read
@@ -14,7 +14,7 @@ import threading
 from queue import SimpleQueue
 from typing import TextIO
 
-from evolve.search.pool.base import Request
+from evolve.workers.base import Request
 
 
 def main() -> None:

@@ -16,19 +16,19 @@ from dataclasses import asdict
 from typing import Any
 
 from evolve.errors import EvolveError
-from evolve.search import ending, judge
+from evolve.judge.funnel import funnel
+from evolve.judge.overfitting import curve
+from evolve.judge.searched import Searched, Watch
+from evolve.judge.trials import Exhausted, Trials
+from evolve.search import ending, final_selection
 from evolve.search.config import Config
 from evolve.search.log import RunLog
-from evolve.search.pool import Pool
 from evolve.understand.ablation import Ablation
 from evolve.understand.chain import Step
-from evolve.understand.funnel import funnel
 from evolve.understand.identify import Identity
 from evolve.understand.naming import name
-from evolve.understand.overfitting import curve
-from evolve.understand.searched import Searched, Watch
 from evolve.understand.simplify import Chain, prove, simplify
-from evolve.understand.trials import Exhausted, Trials
+from evolve.workers import Pool
 from primitives.program import Program
 
 #: The rung at which finalists are judged again.
@@ -66,7 +66,7 @@ def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, A
     found = []
     for slots in sorted({slots for slots, _ in complexity.values()}):
         scores = {n: value for n, value in fresh.items() if complexity[n][0] == slots}
-        leader = judge.worthiest(scores, statements, run.config.statement_price)
+        leader = final_selection.worthiest(scores, statements, run.config.statement_price)
         if champion in scores:
             leader = champion
         known = named if leader == champion else _named(prove(run.program(leader)))

@@ -13,11 +13,11 @@ from statistics import fmean
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search import ending, judge
+from evolve.judge import tuning
+from evolve.judge.searched import Searched
+from evolve.judge.trials import HELDOUT
+from evolve.search import ending, final_selection
 from evolve.search.fitness import Losses
-from evolve.understand import tuning
-from evolve.understand.searched import Searched
-from evolve.understand.trials import HELDOUT
 from primitives.program import Program
 from primitives.text import from_text, to_text
 
@@ -67,15 +67,15 @@ class Rung:
 
     def fitness(self, programs: Sequence[Program], baseline: Program) -> list[float | None]:
         """The fitness of programs on fresh seeds; None where a training failed."""
-        seeds = judge.seeds(judge.FINAL, FRESH)
+        seeds = final_selection.seeds(final_selection.FINAL, FRESH)
         base, *found = self.trials.losses([baseline, *programs], seeds)
         if base is None:
             return [None] * len(found)
-        return [judge.fitness(losses or {}, base, self._untrained) for losses in found]
+        return [final_selection.fitness(losses or {}, base, self._untrained) for losses in found]
 
     def heldout(self, champion: int, programs: dict[str, Program]) -> dict[str, Any]:
         """Baseline and champion on seeds and data that nothing was chosen on."""
-        seeds = judge.seeds(judge.HELDOUT, PAIRS)
+        seeds = final_selection.seeds(final_selection.HELDOUT, PAIRS)
         losses = self.trials.losses(list(programs.values()), seeds, HELDOUT)
         return {
             "id": champion,
@@ -169,7 +169,7 @@ def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _small_heldout(run: Searched, champion: int) -> tuple[Losses, int]:
     """The losses of another champion on held-out data at the first rung, and the steps."""
     trials = run.trials("comparing on held-out data")
-    seeds = judge.seeds(judge.HELDOUT, 2 * run.config.judge_seeds)
+    seeds = final_selection.seeds(final_selection.HELDOUT, 2 * run.config.judge_seeds)
     (losses,) = trials.losses([run.program(champion)], seeds, HELDOUT)
     return losses or {}, trials.steps
 
@@ -202,4 +202,4 @@ def choose(rows: list[dict[str, Any]], price: float) -> int:
     scores = {row["id"]: fmean([row["fresh"], row["rung"]]) for row in finished}
     if not scores:
         scores = {row["id"]: row["fresh"] for row in rows}
-    return judge.worthiest(scores, {row["id"]: row["statements"] for row in rows}, price)
+    return final_selection.worthiest(scores, {row["id"]: row["statements"] for row in rows}, price)

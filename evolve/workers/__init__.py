@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evolve.search.pool.base import Finished, Pool, Setup
-from evolve.search.pool.serial import SerialPool
+from evolve.workers.base import Finished, Pool, Setup
+from evolve.workers.serial import SerialPool
 
 __all__ = ["Finished", "Pool", "SerialPool", "Setup", "open_pool"]
 
@@ -12,6 +12,6 @@ def open_pool(setup: Setup, workers: int, address: str | None = None) -> Pool:
     """A pool with so many workers; 0 means one child process without Ray."""
     if workers == 0 and address is None:
         return SerialPool(setup)
-    from evolve.search.pool.ray import RayPool
+    from evolve.workers.ray import RayPool
 
     return RayPool(setup, max(workers, 1), address)

@@ -1,4 +1,4 @@
-"""`python tests/calibration_study.py RESULTS [TASK...]`: which proxies rank optimizers as known.
+"""`python -m evolve.studies.calibration RESULTS [TASK...]`: which proxies rank optimizers as known.
 
 Each known optimizer gets the best scale of its update and equally many trials of its
 constants on each candidate proxy, under several schedules, batches and horizons, at
@@ -7,7 +7,7 @@ in the file RESULTS per task, objective and number of trials (`--trials`); what 
 is not done again. The first line begins with the constants of the zoo, the others with those that
 the first came to: from the zoo's, 80 trials leave AdamW on `text` at 2.41, 320 at 2.30.
 
-`python tests/calibration_study.py RESULTS --table` prints the table, each proxy's rank
+`python -m evolve.studies.calibration RESULTS --table` prints the table, each proxy's rank
 correlation with the order that the paper reports, with Lion and without it, and the proxies
 that agree best.
 """
@@ -27,10 +27,10 @@ from scipy.stats import kendalltau
 
 from evolve.command.compare import PAIRS, SEEDS, TUNING
 from evolve.command.options import worker_count
+from evolve.judge.ranking import rank
+from evolve.judge.trials import Trials
 from evolve.search.config import EQUAL_MEMORY, LOSS, Config
-from evolve.search.pool import Setup, open_pool
-from evolve.understand.ranking import rank
-from evolve.understand.trials import Trials
+from evolve.workers import Setup, open_pool
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
@@ -38,7 +38,6 @@ from primitives.zoo import zoo
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.task import Task
 
-HERE = str(Path(__file__).parent)
 TEXT, VIT = CATALOG["text_transformer"], CATALOG["digits_vit"]
 
 #: Candidate proxies: the built-in ones, and variants of schedule, batch and horizon.
@@ -56,7 +55,7 @@ CANDIDATES: dict[str, Task] = {
     "vit_cosine": replace(VIT, schedule="cosine"),
     "mlp": CATALOG["digits_mlp"],
 }
-globals().update(CANDIDATES)  # so that workers find `calibration_study:text_cosine`
+globals().update(CANDIDATES)  # so that workers find `evolve.studies.calibration:text_cosine`
 
 #: Accuracy on ImageNet with ViT-S (arXiv 2302.06675, tables 2 and 8); the first is the reference.
 KNOWN = {"adamw": 78.89, "lion": 79.46, "signum": 78.2, "powersign": 77.4, "addsign": 77.4}
@@ -78,11 +77,10 @@ def measure(
 
     `tuning` is the number of constants tried for each.
     """
-    task = f"calibration_study:{name}"
+    task = f"evolve.studies.calibration:{name}"
     first = next(iter(programs.values()))
     setup = Setup(
         request={"program": to_text(first), "tasks": [task], "rung": 1, "seeds": [0]},
-        path=(HERE,),
     )
     memory = len(analyse(first).slots) if objective == EQUAL_MEMORY else None
     began = time.time()

@@ -1,4 +1,4 @@
-"""`python tests/rediscovery_study.py FOLDER`: does the search find Lion by itself, and how often.
+"""`python -m evolve.studies.rediscovery FOLDER`: does the search find Lion, and how often.
 
 Units, one after the other, each a run of its own in FOLDER and resumed if it was cut off:
 the default search for five seeds, 30 minutes each; variants of it, as long; then the controls,
@@ -7,7 +7,7 @@ three seeds more, which were named before they ran and are counted on their own.
 Nothing is tuned on these seeds. What each unit came to is written to
 `discovered/study/UNIT.json`; a unit that is there is not run again (delete it to run it anew).
 
-`python tests/rediscovery_study.py --table` prints the table from those files.
+`python -m evolve.studies.rediscovery --table` prints the table from those files.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from study_table import FURTHER, SEED, table
 
 from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.stretches import Stretch
 from evolve.search.summary import front, summarize
+from evolve.studies.table import FURTHER, SEED, table
 from primitives.program import Program
 from primitives.text import from_text
 from proxy_tasks.status import FINISHED
 
-RESULTS = Path(__file__).parent.parent / "discovered" / "study"
-#: What champions came to with all ablations: see `champions_study.py`.
+RESULTS = Path(__file__).parents[2] / "discovered" / "study"
+#: What champions came to with all ablations: see `champions`.
 CHAMPIONS = RESULTS.parent / "champions.json"
 SEEDS, BUDGET = range(5), "30m"
 #: Run when all else was done and written down; settings were chosen on seed 7.
@@ -43,13 +43,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "start-sgd": {"start": "sgd"},
     "objective-loss": {"objective": "loss"},
 }
+_METHODS: dict[str, dict[str, Any]] = {
+    "constants-only": {"constants_share": 1.0},
+    "random-search": {"method": "random"},
+}
 #: Settings of the controls; `objective` says at what they are measured.
 CONTROLS: dict[str, dict[str, Any]] = {
     f"{name}-{objective}": {"objective": objective, **settings}
-    for name, settings in {
-        "constants-only": {"constants_share": 1.0},
-        "random-search": {"method": "random"},
-    }.items()
+    for name, settings in _METHODS.items()
     for objective in ("equal-memory", "loss")
 }
 

@@ -13,7 +13,7 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from evolve.understand.trials import HELDOUT, Interval, Losses, Trials
+from evolve.judge.trials import HELDOUT, Interval, Losses, Trials
 from primitives.abstract import analyse
 from primitives.program import Program
 

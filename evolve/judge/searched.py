@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from evolve.search import ending, judge
+from evolve.judge.trials import Trials
+from evolve.search import ending, final_selection
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import check_tasks
 from evolve.search.fitness import Losses
 from evolve.search.log import RunLog
-from evolve.search.pool import Pool
-from evolve.understand.trials import Trials
+from evolve.workers import Pool
 from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text
@@ -60,13 +60,13 @@ class Searched:
 
     def judged(self) -> dict[int, Losses]:
         """The losses of baseline and finalists on the fresh seeds."""
-        return self.log.judgements(self.here, judge.FINAL)
+        return self.log.judgements(self.here, final_selection.FINAL)
 
     def fresh(self) -> dict[int, float]:
         """The fitness of the finalists on the fresh seeds, of those that finished there."""
         judged = self.judged()
         values = {
-            number: judge.fitness(losses, judged[self.baseline], self.untrained)
+            number: final_selection.fitness(losses, judged[self.baseline], self.untrained)
             for number, losses in judged.items()
             if number != self.baseline and losses
         }

@@ -1,6 +1,6 @@
-"""`python tests/leads_table.py` writes the table of `evolve/search/README.md`.
+"""`python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
 
-From what `leads_study.py` measured: `discovered/leads.jsonl`.
+From what `parts` measured: `discovered/parts.jsonl`.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from calibration_study import read
-from found_programs import ROOT, replaced
-from leads_study import AS_IT_IS, LEADS
 from scipy.stats import t as student
 
+from evolve.studies.calibration import read
+from evolve.studies.found_programs import ROOT, replaced
+from evolve.studies.parts import AS_IT_IS, PARTS
+
 README = ROOT / "evolve" / "search" / "README.md"
-LEADS_FILE = ROOT / "discovered" / "leads.jsonl"
+PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
 
 #: What is told of a search: the fitness of its last best, and the mean over all its marks.
 AT_THE_END, ON_THE_WAY = "at the end", "on the way"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: what searches without a lead come to, and what that lead brings.
+    """Markdown: what searches without a part come to, and what that part brings.
 
-    A lead brings what the search as it is comes to, less what it comes to without. Three seeds
-    say little of their own spread, so that of all leads together is taken: standard errors and
-    Student's t (two-sided, each lead by itself) are with the variance within leads, pooled.
+    A part brings what the search as it is comes to, less what it comes to without. Three seeds
+    say little of their own spread, so that of all parts together is taken: standard errors and
+    Student's t (two-sided, each part by itself) are with the variance within parts, pooled.
     """
-    names = [name for name in LEADS if any(row["lead"] == name for row in rows)]
+    names = [name for name in PARTS if any(row["part"] == name for row in rows)]
     lines = [["part", "in its place", "seeds"]]
-    lines += [[name, LEADS[name].instead] for name in names]
+    lines += [[name, PARTS[name].instead] for name in names]
     for measure in (AT_THE_END, ON_THE_WAY):
         lines[0] += [f"fitness {measure}", "brings"]
         found = {name: values(rows, name, measure) for name in names}
@@ -44,13 +45,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def values(rows: Sequence[dict[str, Any]], name: str, measure: str) -> np.ndarray:
-    """For each seed of a lead what its search came to, [seeds]."""
-    fresh = [[value for _, value in row["fresh"]] for row in rows if row["lead"] == name]
+    """For each seed of a part what its search came to, [seeds]."""
+    fresh = [[value for _, value in row["fresh"]] for row in rows if row["part"] == name]
     return np.array([f[-1] if measure == AT_THE_END else fmean(f) for f in fresh])
 
 
 def brings(found: dict[str, np.ndarray], name: str) -> str:
-    """How much higher the search as it is comes than that without a lead, and p."""
+    """How much higher the search as it is comes than that without a part, and p."""
     one, other = found[AS_IT_IS], found[name]
     deviation, freedom = spread(list(found.values()))
     error = deviation * (1 / len(one) + 1 / len(other)) ** 0.5
@@ -68,7 +69,7 @@ def spread(groups: Sequence[np.ndarray]) -> tuple[float, int]:
 
 def written(readme: str) -> str:
     """The text with its table as it should be."""
-    return replaced(readme, "leads", table(read(LEADS_FILE)))
+    return replaced(readme, "parts", table(read(PARTS_FILE)))
 
 
 if __name__ == "__main__":
