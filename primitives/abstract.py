@@ -14,7 +14,6 @@ float32, slots that are never written (they stay zero), slots renamed.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,13 +103,13 @@ def analyse(program: Program) -> Analysis:
         ProgramError: if a variable is used before it is assigned, a function is
             given kinds it does not take, or an output is missing or no tree.
     """
-    # 0.0 and -0.0 are equal, but not the same.
-    zeros = tuple([math.copysign(1.0, c) for c in program.constants if c == 0.0])
-    return _analyse(program, zeros)
+    found = program.memo.get(analyse)
+    if found is None:
+        found = program.memo[analyse] = _analyse(program)
+    return found
 
 
-@lru_cache(maxsize=4096)
-def _analyse(program: Program, zeros: tuple[float, ...]) -> Analysis:
+def _analyse(program: Program) -> Analysis:
     flow = _flow(program)
     live, kept = _liveness(flow)
     nodes, where = _single_assignment(program, flow, live)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Program:
     Attributes:
         statements: executed in order.
         slots: the names of the state trees, in the order of the signature.
+        memo: what others found of the program before, by keys of their own; no part of it.
 
     Raises:
         ProgramError: if a slot's name is repeated, reserved or no identifier.
@@ -56,6 +57,7 @@ class Program:
 
     statements: tuple[Statement, ...]
     slots: tuple[str, ...] = ("m", "v")
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for slot in self.slots:

@@ -16,14 +16,3 @@ TIMED_OUT = "timed_out"
 OUT_OF_MEMORY = "out_of_memory"
 #: The process that evaluated it died.
 CRASHED = "crashed"
-
-OUTCOMES = (
-    FINISHED,
-    NOT_FINITE,
-    DIVERGED,
-    STOPPED,
-    FAILED,
-    TIMED_OUT,
-    OUT_OF_MEMORY,
-    CRASHED,
-)

@@ -9,8 +9,8 @@ import pytest
 from fakes import config
 from test_stretches import stretch
 
-from evolve.search.breeding import ALIKE, AS_PARENT, DRAWS, NO_DIFFERENCE, UNLIKE, Breeding
-from evolve.search.mutation import Mutant, mutate
+from evolve.search.breeding import ALIKE, DRAWS, NO_DIFFERENCE, UNLIKE, Breeding
+from evolve.search.mutation import AS_PARENT, Mutant, mutate
 from evolve.search.stretches import Stretch, factor, rescaled
 from evolve.search.tries import Tries
 from primitives.abstract import analyse

@@ -142,6 +142,19 @@ def test_a_program_is_a_name_a_number_of_a_run_a_run_or_a_file(
 # run and resume -------------------------------------------------------------------------
 
 
+def test_a_program_file_is_read_without_the_search() -> None:
+    """Nor SciPy, nor Ray, nor JAX: whoever only wants to export waits for none of them."""
+    source = (
+        "import sys; from evolve.programs import load_program\n"
+        "load_program('discovered/programs/seed-0.txt')\n"
+        "heavy = {'scipy', 'ray', 'jax', 'sympy', 'evolve.search.driver', 'evolve.workers'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=root)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 def test_the_defaults_in_the_help_are_the_defaults() -> None:
     (commands,) = (a for a in parser()._actions if hasattr(a, "choices") and a.choices)
     texts = {

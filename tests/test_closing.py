@@ -24,7 +24,7 @@ from evolve.judge.trials import CHOOSING, DECIDING
 from evolve.search import ending, final_selection
 from evolve.search.budget import EVALUATIONS, Budget
 from evolve.search.config import EQUAL_MEMORY, Config
-from evolve.search.driver import Driver, training_steps
+from evolve.search.driver import Driver
 from evolve.search.log import AGAIN, Record, RunLog
 from evolve.search.summary import summarize
 from evolve.understand import chain as chain_module
@@ -193,7 +193,7 @@ def test_a_closing_takes_no_more_than_its_share(
     with RunLog.open(folder) as log:
         judged = log.select("SELECT total(steps) FROM judgements")[0][0]
         # All that was trained stands in the log; a tuning also where it was read.
-        assert training_steps(log) >= pool.searched + judged
+        assert log.training_steps() >= pool.searched + judged
         stages = {kind: ending.stage(log, kind) for kind in ending.STAGES}
         said = ending.left_out(log)
     most = share * (pool.searched + pool.closed)

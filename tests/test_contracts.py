@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 
 from evolve.cli import main, parser
-from evolve.search.breeding import AS_PARENT
 from evolve.search.log import AGAIN, FILE, RunLog
+from evolve.search.mutation import AS_PARENT
 from evolve.search.summary import front
 
 ROOT = Path(__file__).parent.parent

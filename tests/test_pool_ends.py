@@ -148,8 +148,9 @@ class ScriptedPool(Pool):
         self.workers.append(Scripted(self.scripts.pop(0)))
         return self.workers[-1]
 
-    def _wait(self, workers: list[Worker], seconds: float) -> None:
+    def _wait(self, workers: list[Worker], seconds: float) -> list[Worker]:
         time.sleep(min(seconds, 0.001))
+        return workers
 
 
 READY = {"tasks": {}}

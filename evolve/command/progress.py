@@ -12,8 +12,8 @@ from rich.panel import Panel
 
 from evolve.search.budget import duration
 from evolve.search.driver import SEARCH, Driver
-from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import final_losses
+from evolve.search.log import START, TUNING
 from evolve.search.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE
 from primitives.abstract import live_program
 from primitives.text import to_text

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from evolve.export.expressions import Expression, Value
-
-if TYPE_CHECKING:
-    from evolve.export.lowering import Line
+from evolve.export.lines import Line
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from evolve.export.expressions import Expression, Sum, Value, parts, replaced, values
-from evolve.export.lowering import Line, Lowered
+from evolve.export.lines import Line
+from evolve.export.lowering import Lowered
 from evolve.export.printing import Printer
 from evolve.export.source import WIDTH
 from primitives.functions import SCALAR

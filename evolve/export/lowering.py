@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evolve.export.decay import Decay, find_decay
-from evolve.export.expressions import Call, Expression, Sum, Value, computed, parts
+from evolve.export.expressions import Expression, Sum, Value, parts
+from evolve.export.lines import ZEROS, Line
 from evolve.export.naming import new_names, renamed, slot_names
 from primitives import reference
 from primitives.abstract import analyse, live_program
@@ -26,7 +27,7 @@ from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Stateme
 #: The values that exist before the first line; `lr` is the peak times the schedule.
 W, G = Value(WEIGHTS, TREE), Value(GRADIENT, TREE)
 LR, SCHEDULE = Value(RATE), Value("schedule")
-PEAK, DECAY, ZEROS = "peak_lr", "weight_decay", "zeros_like"
+PEAK, DECAY = "peak_lr", "weight_decay"
 #: What a constant does: it weighs two averaged terms, it decays the weights, or another thing.
 BETA, CONSTANT = "beta", "constant"
 #: A constant outside of these is no peak: the schedule would not survive the division.
@@ -65,22 +66,6 @@ class Hyperparameter:
         if not np.isfinite(self.default):
             return None
         return (low, high) if low <= self.default <= high else (-np.inf, np.inf)
-
-
-@dataclass(frozen=True)
-class Line:
-    """`target = function(*arguments)`; a function of the table, or `zeros_like`."""
-
-    target: Value
-    function: str
-    arguments: tuple[Expression, ...]
-
-    @property
-    def formula(self) -> Expression:
-        """What the table says that the function computes."""
-        if self.function == ZEROS:
-            return Call(ZEROS, self.arguments)
-        return computed(self.function, *self.arguments)
 
 
 @dataclass(frozen=True)

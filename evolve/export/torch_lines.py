@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from evolve.export import listing
 from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Value
-from evolve.export.lowering import DECAY, LR, SCHEDULE, Line, Lowered
+from evolve.export.lines import Line
+from evolve.export.lowering import DECAY, LR, SCHEDULE, Lowered
 from evolve.export.printing import Printer
 from primitives.functions import SCALAR
 

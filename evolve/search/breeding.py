@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from evolve.search.config import RANDOM, Config
 from evolve.search.idle import without_idle
-from evolve.search.mutation import TUNE, Mutant, gentler, mutate, mutate_constants
+from evolve.search.mutation import AS_PARENT, TUNE, Mutant, gentler, mutate, mutate_constants
 from evolve.search.random_programs import random_program
 from evolve.search.stretches import Stretch, difference, factor, rescaled, resemblance
 from evolve.search.tries import Tries
@@ -28,8 +28,6 @@ DRAWS = 64
 UNLIKE, ALIKE = 0.4, 1 - 1e-3
 #: Updates that differ by a smaller share of their size are the same.
 SAME = 4e-3
-#: How the words of a mutation end whose child takes its parent's result.
-AS_PARENT = "; steps as before"
 #: The share of children with other constants that differ little.
 FINELY = 0.5
 #: Constants that change the updates by a smaller share of their size change nothing.

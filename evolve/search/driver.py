@@ -32,9 +32,6 @@ SEARCH = "search"
 #: The most proposals and commits that one transaction holds.
 _BATCH = 256
 
-#: What a closing trains is told in its events.
-_EVENT_STEPS = "total(json_extract(data, '$.steps')) FROM events"
-
 Observer = Callable[["Driver"], None]
 
 
@@ -56,7 +53,7 @@ class Driver:
         self.evolution = Evolution(self.config, self.untrained, self._stretches())
         self.evolution.restore(log.records())
         self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
-        self.steps = training_steps(log)
+        self.steps = log.training_steps()
         self._answers: dict[int, Finished] = {}
         self._began = self._noted = time.monotonic()
         self._cpu = time.process_time()
@@ -306,9 +303,3 @@ def check_tasks(log: RunLog, pool: Pool) -> Losses:
                     f"but the run began with {known[name][fact]}; start a new run"
                 )
     return {name: facts["untrained"] for name, facts in known.items()}
-
-
-def training_steps(log: RunLog) -> int:
-    """All training steps run, judgements and closing included."""
-    sums = ("total(steps) FROM programs", "total(steps) FROM judgements", _EVENT_STEPS)
-    return sum(int(log.select(f"SELECT {each}")[0][0]) for each in sums)

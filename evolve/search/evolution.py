@@ -29,7 +29,7 @@ from evolve.search.bests import Bests
 from evolve.search.breeding import Breeding
 from evolve.search.config import EQUAL_MEMORY, RANDOM, Config
 from evolve.search.fitness import Hurdles, Losses, check_start, final_losses, learns
-from evolve.search.log import AGAIN, Record
+from evolve.search.log import AGAIN, START, TUNING, Record
 from evolve.search.mutation import TUNE, Mutant, child_rng
 from evolve.search.population import Population
 from evolve.search.results import Result, Results
@@ -42,9 +42,6 @@ from primitives.program import Program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
 
-#: The number of the start program, and of the round that tunes it.
-START = 0
-TUNING = 0
 #: Commits between two looks at the population's medians.
 _HURDLES_EVERY = 32
 #: Tuning ends after this many proposals per evaluation asked for: its constants change nothing.

@@ -25,6 +25,8 @@ from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
 FORMAT = 5
+#: The number of the start program, and of the round that tunes it.
+START = TUNING = 0
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
 AGAIN = "again"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
@@ -58,6 +60,8 @@ CREATE VIEW proposals AS
     ) AS more ON more.parent = number
     WHERE mutation != '{AGAIN}';
 """
+#: What a closing trains is told in its events.
+_EVENT_STEPS = "total(json_extract(data, '$.steps')) FROM events"
 
 
 @dataclass(frozen=True)
@@ -268,6 +272,11 @@ class RunLog:
     def select(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of an SQL query."""
         return self._connection.execute(query, parameters).fetchall()
+
+    def training_steps(self) -> int:
+        """All training steps run, judgements and closing included."""
+        sums = ("total(steps) FROM programs", "total(steps) FROM judgements", _EVENT_STEPS)
+        return sum(int(self.select(f"SELECT {each}")[0][0]) for each in sums)
 
     def set_meta(self, key: str, value: Any) -> None:
         """Keep a fact about the run."""

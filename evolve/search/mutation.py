@@ -48,6 +48,8 @@ Edit = tuple[Program, str]
 
 #: How the words of a mutation of constants alone begin.
 TUNE = "tune"
+#: How the words of a mutation end whose child takes its parent's result.
+AS_PARENT = "; steps as before"
 #: The share of constants among the other arguments of an insertion on an edge.
 EDGE_CONSTANTS = 1 / 3
 #: The standard deviation of fine changes, in powers of two.

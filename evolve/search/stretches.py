@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -23,10 +22,12 @@ from primitives.abstract import live_program
 from primitives.program import UPDATE, Program, ProgramError, Statement, constant
 
 
-@lru_cache(maxsize=4096)
 def updates(stretch: Stretch, program: Program) -> np.ndarray:
     """A program's, without its dead statements."""
-    return stretch.updates(live_program(program))
+    found = program.memo.get(stretch)
+    if found is None:
+        found = program.memo[stretch] = stretch.updates(live_program(program))
+    return found
 
 
 def size(program: Program, stretch: Stretch) -> float:

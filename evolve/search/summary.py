@@ -6,11 +6,9 @@ import json
 from typing import Any
 
 from evolve.search import ending
-from evolve.search.breeding import AS_PARENT
-from evolve.search.driver import training_steps
-from evolve.search.evolution import START, TUNING
 from evolve.search.fitness import Losses, final_losses, learns
-from evolve.search.log import Record, RunLog
+from evolve.search.log import START, TUNING, Record, RunLog
+from evolve.search.mutation import AS_PARENT
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
@@ -52,7 +50,7 @@ def summarize(log: RunLog) -> dict[str, Any]:
         "overfitting": ending.overfitting(log),
         "closed": ending.is_closed(log),
         "left_out": ending.left_out(log),
-        "training_steps": training_steps(log),
+        "training_steps": log.training_steps(),
         "hall_of_fame": hall_of_fame(log),
         "provenance": _provenance(log),
     }

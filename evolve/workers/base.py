@@ -117,8 +117,8 @@ class Pool(ABC):
         """Start a worker."""
 
     @abstractmethod
-    def _wait(self, workers: list[Worker], seconds: float) -> None:
-        """Return when one of the workers may have something, or after some seconds."""
+    def _wait(self, workers: list[Worker], seconds: float) -> list[Worker]:
+        """Those of the workers that have something, after some seconds at the latest."""
 
     def __enter__(self) -> Pool:
         try:
@@ -179,13 +179,15 @@ class Pool(ABC):
         return batch
 
     def _turn(self, seconds: float) -> None:
-        """Wait a little, then look at every busy worker once."""
+        """Wait a little, then look at the workers that have something or are late."""
         busy = [seat for seat in self._seats if not seat.idle]
         now = time.monotonic()
         nearest = min((seat.deadline for seat in busy), default=now + seconds)
-        self._wait([seat.worker for seat in busy], max(0.0, min(seconds, nearest - now)))
+        limit = max(0.0, min(seconds, nearest - now))
+        ready = {id(worker) for worker in self._wait([seat.worker for seat in busy], limit)}
+        now = time.monotonic()
         for index, seat in enumerate(self._seats):
-            if not seat.idle:
+            if not seat.idle and (id(seat.worker) in ready or now >= seat.deadline):
                 self._look(index, seat)
         self._assign()
 

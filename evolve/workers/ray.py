@@ -132,10 +132,17 @@ class RayPool(Pool):
     def _new_worker(self) -> Worker:
         return ActorWorker(self.setup)
 
-    def _wait(self, workers: list[Worker], seconds: float) -> None:
-        references = [worker.reference for worker in workers if isinstance(worker, ActorWorker)]
-        if references:
-            ray.wait(references, timeout=seconds)
+    def _wait(self, workers: list[Worker], seconds: float) -> list[Worker]:
+        by_reference: dict[Any, Worker] = {
+            worker.reference: worker for worker in workers if isinstance(worker, ActorWorker)
+        }
+        if not by_reference:
+            return []
+        every = list(by_reference)
+        # One call tells of all, however many there are.
+        ready = ray.wait(every, num_returns=len(every), timeout=0)[0]
+        ready = ready or ray.wait(every, timeout=seconds)[0]
+        return [by_reference[reference] for reference in ready]
 
     def close(self) -> None:
         super().close()

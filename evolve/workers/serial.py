@@ -84,6 +84,7 @@ class SerialPool(Pool):
     def _new_worker(self) -> Worker:
         return ChildProcess(self.setup)
 
-    def _wait(self, workers: list[Worker], seconds: float) -> None:
-        pipes = [worker.answers for worker in workers if isinstance(worker, ChildProcess)]
-        select.select(pipes, [], [], seconds)
+    def _wait(self, workers: list[Worker], seconds: float) -> list[Worker]:
+        pipes = {w.answers: w for w in workers if isinstance(w, ChildProcess)}
+        ready: list[Worker] = [pipes[pipe] for pipe in select.select([*pipes], [], [], seconds)[0]]
+        return ready

@@ -27,17 +27,14 @@ class CannotWrite(ProgramError):
     """The language has no function for something in the expression."""
 
 
-def write(what: Expressions, neglect_eps: bool = False) -> Program:
+def write(what: Expressions) -> Program:
     """A program that computes the expressions.
-
-    Arguments:
-        neglect_eps: a division may be written as the protected one.
 
     Raises:
         CannotWrite: see there.
         ProgramError: if a coefficient is too large for float32.
     """
-    writer = _Writer(neglect_eps)
+    writer = _Writer()
     try:
         # Slots first: the update may find that it is a multiple of one.
         ends = {name: writer.write(expression) for name, expression in what.slots.items()}
@@ -47,11 +44,10 @@ def write(what: Expressions, neglect_eps: bool = False) -> Program:
 
 
 class _Writer:
-    def __init__(self, neglect_eps: bool) -> None:
+    def __init__(self) -> None:
         self.values: list[Value] = []
         self._known: dict[sympy.Expr, Operand] = {}
         self._numbers: dict[Value, int] = {}
-        self._neglect_eps = neglect_eps
 
     def write(self, e: sympy.Expr) -> Operand:
         if e not in self._known:
@@ -202,13 +198,11 @@ class _Writer:
         return total
 
     def _divisor(self, factor: sympy.Expr) -> sympy.Expr | None:
-        """D, if the factor is 1 / (D + eps), or 1 / D and eps is neglected."""
+        """D, if the factor is 1 / (D + eps)."""
         base, exponent = factor.as_base_exp()
         if exponent != -1 or base.is_number:
             return None
-        if base.is_Add and EPS in base.args:
-            return base - EPS
-        return base if self._neglect_eps else None
+        return base - EPS if base.is_Add and EPS in base.args else None
 
     # -- powers and functions ----------------------------------------------
 
