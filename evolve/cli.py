@@ -60,6 +60,12 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         help="the start program: an optimizer's name, RUN#ID, a run folder or a file "
         "(default: adamw)",
     )
+    p.add_argument(
+        "--in-flight",
+        metavar="N",
+        help="so many trainings may be asked for at a time, which is the most workers that can be "
+        "busy; what is found depends on it (default: 16)",
+    )
     _add_session(p)
 
 

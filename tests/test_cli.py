@@ -18,7 +18,8 @@ from fakes import ADAMW, FakePool, Killed, config
 
 from evolve import cli as command_line
 from evolve.cli import parser
-from evolve.command import run
+from evolve.command import options, run
+from evolve.errors import BadInput
 from evolve.programs import load_program
 from evolve.search.budget import EVALUATIONS, Budget
 from evolve.search.config import Config
@@ -153,6 +154,21 @@ def test_a_program_file_is_read_without_the_search() -> None:
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=root)
     assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_in_flight_is_a_setting_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = parser().parse_args(["run", "--in-flight", "64"])
+    config = run.configured(run._settings(arguments))
+    assert config.look_ahead == 64
+    assert options.worker_count("64", config) == 64 and capsys.readouterr().err == ""
+    assert options.worker_count("65", config) == 65
+    assert "only 64 can be busy; a new run may have more with --in-flight 65" in (
+        capsys.readouterr().err
+    )
+    for bad in ("0", "many"):
+        arguments = parser().parse_args(["run", "--in-flight", bad])
+        with pytest.raises(BadInput, match=f"^--in-flight is '{bad}'; it must be a whole number"):
+            run._settings(arguments)
 
 
 def test_the_defaults_in_the_help_are_the_defaults() -> None:

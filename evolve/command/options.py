@@ -20,6 +20,13 @@ def check_names(names: tuple[str, ...]) -> None:
                 raise BadInput(str(error)) from None
 
 
+def whole_number(option: str, text: str) -> int:
+    """The value of an option, above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise BadInput(f"{option} is '{text}'; it must be a whole number above 0")
+    return int(text)
+
+
 def worker_count(text: str, config: Config) -> int:
     if text == "auto":
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -28,8 +35,8 @@ def worker_count(text: str, config: Config) -> int:
         raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
     if int(text) > config.look_ahead:
         print(
-            f"warning: of {text} workers only {config.look_ahead} can be busy; "
-            "look_ahead is that, and part of the run's configuration",
+            f"warning: of {text} workers only {config.look_ahead} can be busy; a new run may have "
+            f"more with --in-flight {text}",
             file=sys.stderr,
         )
     return int(text)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from evolve.closing import close_run
-from evolve.command.options import check_names, worker_count
+from evolve.command.options import check_names, whole_number, worker_count
 from evolve.command.progress import Progress
 from evolve.command.show import print_result
 from evolve.command.timings import remember_seconds
@@ -152,6 +152,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["tasks"] = [name.strip() for name in arguments.tasks.split(",") if name.strip()]
     if arguments.start is not None:
         settings["start"] = arguments.start
+    if arguments.in_flight is not None:
+        settings["look_ahead"] = whole_number("--in-flight", arguments.in_flight)
     if arguments.objective is not None:
         settings["objective"] = arguments.objective
     return {"start": DEFAULT_START, **settings}
