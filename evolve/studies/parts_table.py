@@ -6,7 +6,7 @@ From what `parts` measured: `discovered/parts.jsonl`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from evolve.studies.parts import AS_IT_IS, PARTS
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
+TIME_FILE = ROOT / "discovered" / "equal_time.jsonl"
 
 #: What is told of a search: the fitness of its last best, and the mean over all its marks.
 AT_THE_END, ON_THE_WAY = "at the end", "on the way"
@@ -67,9 +68,37 @@ def spread(groups: Sequence[np.ndarray]) -> tuple[float, int]:
     return (squares / freedom) ** 0.5, freedom
 
 
+def equal_time(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: the same where searches are as long in time, paired seed by seed."""
+    found = {name: {r["seed"]: r for r in rows if r["part"] == name} for name in PARTS}
+    lines = [["part", "in its place", "seeds", "trained", "fitness at the end", "brings"]]
+    for name, mine in found.items():
+        if not mine:
+            continue
+        ends = [row["fresh"][-1][1] for row in mine.values()]
+        line = [name, PARTS[name].instead, str(len(mine))]
+        line += [f"{fmean(row['trained'] for row in mine.values()):,.0f}", f"{fmean(ends):+.4f}"]
+        pairs = [
+            found[AS_IT_IS][seed]["fresh"][-1][1] - row["fresh"][-1][1]
+            for seed, row in mine.items()
+            if seed in found[AS_IT_IS]
+        ]
+        lines.append([*line, "-" if name == AS_IT_IS else _paired(pairs)])
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _paired(pairs: Sequence[float]) -> str:
+    """Mean, standard error and 95 % interval of paired differences."""
+    mean, error = fmean(pairs), stdev(pairs) / len(pairs) ** 0.5
+    half = error * student.ppf(0.975, len(pairs) - 1)
+    return f"{mean:+.4f} ± {error:.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
+
+
 def written(readme: str) -> str:
-    """The text with its table as it should be."""
-    return replaced(readme, "parts", table(read(PARTS_FILE)))
+    """The text with its tables as they should be."""
+    done = replaced(readme, "parts", table(read(PARTS_FILE)))
+    return replaced(done, "equal-time", equal_time(read(TIME_FILE)))
 
 
 if __name__ == "__main__":
