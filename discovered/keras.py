@@ -54,6 +54,26 @@ def _check(bounds, given):
             raise ValueError(f"{name} is {value}; it must be {must}")
 
 
+def _rounded_by_bits(x, dtype):
+    """The float32 tensor `x` with the precision of a 16-bit dtype, by integer arithmetic.
+
+    A cast there and back is dropped by `torch.compile`, and with it all that it would lose.
+    """
+    import torch
+
+    drop = 16 if dtype is torch.bfloat16 else 13
+    bits = x.view(torch.int32)
+    near = bits + ((1 << (drop - 1)) - 1) + ((bits >> drop) & 1)
+    rounded = ((near >> drop) << drop).view(torch.float32)
+    if dtype is torch.float16:
+        # The spacing of its subnormals is that of float32 at 0.75; above 65504 it is infinite.
+        magic = torch.copysign(torch.full_like(x, 0.75), x)
+        rounded = torch.where(x.abs() < 2.0**-14, (x + magic) - magic, rounded)
+        huge = torch.copysign(torch.full_like(x, float("inf")), x)
+        rounded = torch.where(rounded.abs() > 65504, huge, rounded)
+    return torch.where(x.isfinite(), rounded, x)
+
+
 class _Optimizer(keras.optimizers.Optimizer):
     """Slots, compensation and serialization; what begins with an underline is the program's.
 
@@ -90,6 +110,9 @@ class _Optimizer(keras.optimizers.Optimizer):
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """One step of all variables, which is together where sums go over all of them."""
         if self._whole:
+            if hasattr(self, "_all_reduce_sum_gradients"):  # TensorFlow, on several replicas
+                pairs = zip(grads, trainable_variables, strict=True)
+                grads = [g for g, _ in self._all_reduce_sum_gradients(pairs)]
             self._update(grads, trainable_variables, learning_rate)
         else:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
@@ -98,7 +121,9 @@ class _Optimizer(keras.optimizers.Optimizer):
         wide = keras.backend.result_type("float32", *(v.dtype for v in variables))
         places = [self._get_variable_index(v) for v in variables]
         w = [ops.cast(ops.stop_gradient(ops.convert_to_tensor(v)), wide) for v in variables]
-        g = [ops.cast(x, wide) for x in gradients]
+        # A sum makes TensorFlow's sparse gradients dense, as of an embedding.
+        dense = [ops.add(x, 0.0) if hasattr(x, "dense_shape") else x for x in gradients]
+        g = [ops.cast(x, wide) for x in dense]
         slots = [[ops.cast(slot[i], wide) for i in places] for slot in self._slot_variables]
         lr = ops.cast(learning_rate, wide)
         if self._whole:
@@ -135,6 +160,7 @@ class _Optimizer(keras.optimizers.Optimizer):
         """Compensated variables decay in the step, before they are rounded."""
         if self.compensated:
             variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
+            variables = [v for v in variables if self._use_weight_decay(v)]
         if variables:
             super()._apply_weight_decay(variables)
 
@@ -151,6 +177,11 @@ def _rounded(x, dtype):
 
         bits = {"bfloat16": (8, 7), "float16": (5, 10)}[dtype]
         return jax.lax.reduce_precision(x, *bits)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return _rounded_by_bits(x, getattr(torch, dtype))
     return ops.cast(ops.cast(x, dtype), x.dtype)
 
 

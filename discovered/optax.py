@@ -89,6 +89,8 @@ def _transformation(step, state_class, learning_rate, given, **options):
         slots = [tree.flatten_up_to(slot) for slot in state[1:-1]]
         errors = tree.flatten_up_to(state.error) if compensated else None
         present = [i for i, g in enumerate(gs) if g is not None]
+        if any(jnp.iscomplexobj(gs[i]) for i in present):
+            raise ValueError("complex weights: wrap it in optax.contrib.split_real_and_imaginary")
         numbers = {name: _at(x, state.count) for name, x in given.items()}
         numbers["lr"] = _at(learning_rate, state.count)
         decays = _decays(numbers.pop("weight_decay", None), mask, params, tree)
@@ -121,10 +123,19 @@ def _computed(step, whole, arrays, numbers, decays):
     given["lr"] = jnp.asarray(numbers["lr"], wide)
     if decays is not None:
         decays = [_number(x, wide) for x in decays]
+        # Only the decay reads the weights: an infinite one that does not decay stays as it is.
+        arrays = [[_decayed(w, x) for w, x in zip(arrays[0], decays, strict=True)], *arrays[1:]]
         given["weight_decay"] = decays if whole else decays[0]
     if whole:
         return step(*arrays, **given)
     return [[x] for x in step(*(xs[0] for xs in arrays), **given)]
+
+
+def _decayed(w, decay):
+    """A weight, or zero where it does not decay."""
+    if isinstance(decay, (int, float)) and decay != 0:
+        return w
+    return jnp.where(jnp.equal(decay, 0), jnp.zeros_like(w), w)
 
 
 def _at(x, count):

@@ -291,6 +291,17 @@ def test_hyperparameters_that_make_no_sense(make, bad):
                 make(**{name: math.nan})
 
 
+def test_compensated_variables_that_alone_decay():
+    variables = [
+        keras.Variable(np.ones(3), name="a", dtype="bfloat16"),
+        keras.Variable(np.ones(3), name="bias"),
+    ]
+    optimizer = Lion(1e-2, weight_decay=0.1, compensated=True)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.apply([ops.ones(3, v.dtype) for v in variables], variables)
+    assert (values(variables)[1] < 1.0).all()
+
+
 def test_every_number_has_its_sign():
     """Subnormals have theirs, or none where the backend takes them for zero; nothing between."""
     tiny = float(np.finfo(np.float32).tiny)

@@ -263,6 +263,30 @@ def test_a_mask_that_can_be_called_is_a_tree_all_the_same(name, kind):
     close(b, b0)
 
 
+@pytest.mark.parametrize("name", DECAYED)
+@pytest.mark.parametrize("jit", [False, True])
+def test_an_infinite_weight_that_does_not_decay_stays(name, jit):
+    w = {"a": jnp.array([-jnp.inf, 1.0]), "b": jnp.ones(2)}
+    g = {"a": jnp.full(2, 0.1), "b": jnp.ones(2)}
+    for options in ({"mask": {"a": False, "b": True}}, {"weight_decay": 0.0}):
+        optimizer = MAKES[name](1e-3, **options)
+        update = jax.jit(optimizer.update) if jit else optimizer.update
+        updates, _ = update(g, optimizer.init(w), w)
+        after = optax.apply_updates(w, updates)["a"]
+        assert after[0] == -jnp.inf and jnp.isfinite(after[1])
+
+
+@kinds
+def test_complex_weights_are_refused_with_a_way_out(make):
+    w = jnp.ones(3, jnp.complex64)
+    optimizer = make()
+    with pytest.raises(ValueError, match=r"^complex weights: wrap it in optax.contrib.split_real"):
+        optimizer.update(w, optimizer.init(w), w)
+    split = optax.contrib.split_real_and_imaginary(make())
+    updates, _ = split.update(w, split.init(w), w)
+    assert updates.dtype == jnp.complex64
+
+
 def test_weights_are_asked_for_only_when_they_are_read():
     sgd, adamw = MAKES["sgd"](), MAKES["adamw"]()
     g = gradients(params())

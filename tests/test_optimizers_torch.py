@@ -14,6 +14,7 @@ import torch
 from discovered.torch import Lion
 from evolve.export import replay
 from evolve.export import torch as target
+from evolve.export.runtime.rounding import _rounded_by_bits
 from primitives.text import from_text
 from primitives.zoo import zoo
 
@@ -658,3 +659,113 @@ def test_flushed_subnormals_have_no_sign():
     finally:
         torch.set_flush_denormal(False)
     assert p.tolist() == [0.0, -0.5]
+
+
+# What a review found --------------------------------------------------------------------------
+
+HEAVY_BALL = """def train(w, g, m, lr):
+    m = g + m
+    update = sign(m)
+    lr = lr * 0.01
+    update = update * lr
+    return update, m
+"""
+
+
+def test_a_slot_whose_sign_is_taken_stays_what_it_is():
+    program = from_text(HEAVY_BALL)
+    source = target.emit(program, "heavy_ball", {})
+    assert replay.largest_difference("torch", source, "heavy_ball", program) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_by_bits_is_that_of_a_cast(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(50_000, generator=generator) * 10.0 ** torch.randint(
+        -9, 6, (50_000,), generator=generator
+    )
+    x = torch.cat([x, torch.tensor([0.0, -0.0, math.inf, -math.inf, 65519.0, 65520.0, 6e-8])])
+    assert torch.equal(_rounded_by_bits(x, dtype), x.to(dtype).float())
+    assert _rounded_by_bits(torch.tensor([math.nan]), dtype).isnan().all()
+
+
+@kinds
+def test_compensation_is_the_same_when_compiled(make):
+    ends = []
+    for compiled in (False, True):
+        params = weights(torch.bfloat16)[:3]
+        optimizer = make(params, lr=1e-3, peak_lr=1.0)
+        optimizer.param_groups[0]["compensated"] = True
+        step = torch.compile(optimizer.step, backend="eager") if compiled else optimizer.step
+        for i in range(3):
+            give_gradients(params, i)
+            step()
+        ends.append([*params, *(optimizer.state[p]["error"] for p in params)])
+    for x, y in zip(*ends, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-2, atol=1e-5)
+
+
+@kinds
+def test_a_learning_rate_of_one_element(make):
+    params, same = weights(), weights()
+    one, two = (
+        make(params, lr=torch.tensor([0.125]), peak_lr=1.0),
+        make(same, lr=0.125, peak_lr=1.0),
+    )
+    close(run(one, params), run(two, same))
+
+
+@kinds
+def test_an_infinite_weight_stays_where_only_decay_reads_it(make):
+    if "weight_decay" not in make(weights()).defaults:
+        return
+    p = torch.nn.Parameter(torch.tensor([-math.inf, 1.0]))
+    optimizer = make([p], lr=1e-3, peak_lr=1.0, weight_decay=0.1)
+    if optimizer.__class__.__mro__[1].__name__ == "_Whole":
+        return
+    p.grad = torch.tensor([0.1, 0.1])
+    optimizer.step()
+    assert p[0].item() == -math.inf and p[1].isfinite()
+
+
+@kinds
+def test_a_step_of_nothing_changes_nothing(make):
+    """As `torch.distributed.checkpoint` takes one, to make the slots appear."""
+    params = weights()
+    before = [p.detach().clone() for p in params]
+    optimizer = make(params, lr=0.0, peak_lr=1.0)
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert all(torch.equal(p, x) for p, x in zip(params, before, strict=True))
+
+
+def test_a_whole_optimizer_of_an_older_version():
+    params = weights()
+    optimizer = Lion(params)
+    run(optimizer, params)
+    state = optimizer.__getstate__()
+    for options in (state["defaults"], *state["param_groups"]):
+        options.pop("compensated")
+    again = Lion(weights())
+    again.__setstate__(state)
+    run(again, again.param_groups[0]["params"])
+
+
+def test_weights_with_a_negative_bit_are_trained():
+    z = torch.randn(4, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    p = torch.nn.Parameter(z.conj().imag)
+    assert p.is_neg()
+    before = p.detach().clone()
+    p.grad = torch.ones(4)
+    Lion([p], lr=0.5).step()
+    torch.testing.assert_close(p.detach(), before - 0.5)
+
+
+def test_weights_that_fsdp1_hides_are_refused_where_sums_go_over_all():
+    (p,) = weights()[:1]
+    p._is_flat_param = True
+    p.grad = torch.ones_like(p)
+    with pytest.raises(RuntimeError, match=r"^this optimizer takes sums over all weights, which"):
+        MAKES["paper-program-5"]([p]).step()
+    Lion([p]).step()

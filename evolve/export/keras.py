@@ -41,7 +41,7 @@ def emit(
     lowered = lower(program, apart=True)
     return source.module(
         source.docstring(lower(program), name, provenance, style, "keras"),
-        ("checks", "keras_base"),
+        ("checks", "rounding", "keras_base"),
         _TREE_SUM if lowered.whole_tree else "",
         _class(lowered, name, style),
     )

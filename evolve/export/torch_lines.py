@@ -69,9 +69,14 @@ def elementwise_lines(lowered: Lowered) -> list[str]:
         rate = "lr" if signed is None else "lr / (2.0 * info.eps)"
         last = f"_subtract(do, w, {direction.name}, {rate})"
     writer = _Writer(set(lowered.slot_names))
-    written = [writer.line(line, i == signed) for i, line in enumerate(lines)]
+    written = []
+    for i, line in enumerate(lines):
+        later = [a for other in lines[i + 1 :] for a in other.arguments]
+        kept = {*later, *(end for _, end in lowered.slots)}
+        names = {value.name for value in kept if isinstance(value, Value)}
+        written.append(writer.line(line, i == signed, names))
     if lowered.decay:
-        written += [f"if {DECAY} != 0:", f"    _subtract(do, w, w, lr * {DECAY})"]
+        written += [f"if {DECAY} != 0:", f"    _decay(do, w, 1.0 - lr * {DECAY})"]
     return [*written, last]
 
 
@@ -129,8 +134,11 @@ class _Writer:
         self.slots = slots
         self.own: set[str] = set()
 
-    def line(self, line: Line, scaled: bool) -> str:
-        """One line; `scaled` writes a sign as `_signs`, which changes its argument."""
+    def line(self, line: Line, scaled: bool, kept: set[str]) -> str:
+        """One line; `scaled` writes a sign as `_signs`, which changes its argument.
+
+        `kept` are the names that are read later on.
+        """
         name = line.target.name
         average = _lerp(line) if line.function == "interp" else None
         if average is not None and name in self.slots and average[0] == name:
@@ -139,7 +147,8 @@ class _Writer:
         if scaled:
             (of,) = line.arguments
             assert isinstance(of, Value)
-            given = of.name if of.name in self.own else f"do.mul({of.name}, 1.0)"
+            free = of.name in self.own and (of.name == name or of.name not in kept)
+            given = of.name if free else f"do.mul({of.name}, 1.0)"
             text = f"_signs(do, info, {given})"
         elif average is not None:
             text = f"do.lerp({', '.join(average)})"

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from evolve.export.runtime.checks import _check
+from evolve.export.runtime.rounding import _rounded_by_bits
 
 
 class _Optimizer(keras.optimizers.Optimizer):
@@ -44,6 +45,9 @@ class _Optimizer(keras.optimizers.Optimizer):
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """One step of all variables, which is together where sums go over all of them."""
         if self._whole:
+            if hasattr(self, "_all_reduce_sum_gradients"):  # TensorFlow, on several replicas
+                pairs = zip(grads, trainable_variables, strict=True)
+                grads = [g for g, _ in self._all_reduce_sum_gradients(pairs)]
             self._update(grads, trainable_variables, learning_rate)
         else:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
@@ -52,7 +56,9 @@ class _Optimizer(keras.optimizers.Optimizer):
         wide = keras.backend.result_type("float32", *(v.dtype for v in variables))
         places = [self._get_variable_index(v) for v in variables]
         w = [ops.cast(ops.stop_gradient(ops.convert_to_tensor(v)), wide) for v in variables]
-        g = [ops.cast(x, wide) for x in gradients]
+        # A sum makes TensorFlow's sparse gradients dense, as of an embedding.
+        dense = [ops.add(x, 0.0) if hasattr(x, "dense_shape") else x for x in gradients]
+        g = [ops.cast(x, wide) for x in dense]
         slots = [[ops.cast(slot[i], wide) for i in places] for slot in self._slot_variables]
         lr = ops.cast(learning_rate, wide)
         if self._whole:
@@ -89,6 +95,7 @@ class _Optimizer(keras.optimizers.Optimizer):
         """Compensated variables decay in the step, before they are rounded."""
         if self.compensated:
             variables = [v for v in variables if v.dtype not in ("bfloat16", "float16")]
+            variables = [v for v in variables if self._use_weight_decay(v)]
         if variables:
             super()._apply_weight_decay(variables)
 
@@ -105,6 +112,11 @@ def _rounded(x, dtype):
 
         bits = {"bfloat16": (8, 7), "float16": (5, 10)}[dtype]
         return jax.lax.reduce_precision(x, *bits)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            return _rounded_by_bits(x, getattr(torch, dtype))
     return ops.cast(ops.cast(x, dtype), x.dtype)
 
 

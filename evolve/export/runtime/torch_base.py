@@ -7,6 +7,10 @@ from itertools import chain
 import torch
 
 from evolve.export.runtime.checks import _check
+from evolve.export.runtime.rounding import _rounded_by_bits
+
+#: The options of every optimizer here, for the state of a version that had none.
+_OPTIONS = {"foreach": None, "maximize": False, "slot_dtype": None, "compensated": False}
 
 
 class _Optimizer(torch.optim.Optimizer):
@@ -37,7 +41,7 @@ class _Optimizer(torch.optim.Optimizer):
         """As ever; options that an older version did not have get their defaults."""
         super().__setstate__(state)
         for group in self.param_groups:
-            for key, value in self.defaults.items():
+            for key, value in {**_OPTIONS, **self.defaults}.items():
                 group.setdefault(key, value)
 
     def load_state_dict(self, state_dict):
@@ -99,7 +103,8 @@ class _Optimizer(torch.optim.Optimizer):
                     state[name] = _zeros(p, None if name == "error" else group["slot_dtype"])
             tensors = [p, p.grad, *[state[name] for name in names]]
             if p.is_complex():
-                tensors = [torch.view_as_real(x.resolve_conj()) for x in tensors]
+                tensors[1] = tensors[1].resolve_conj()
+                tensors = [torch.view_as_real(x) for x in tensors]
             yield tensors if error else [*tensors, None]
 
     @torch.no_grad()
@@ -131,7 +136,14 @@ def _exact(w, error):
 
 def _store(old, new, error=None):
     """Write a value back, and what rounding took from it."""
-    if old is not new:
+    if error is None:
+        if old is not new:
+            old.copy_(new)
+        return
+    if torch.compiler.is_compiling():
+        stored = _rounded_by_bits(new, old.dtype)
+        old.copy_(stored)
+        error.copy_(new - stored)
+    else:
         old.copy_(new)
-    if error is not None:
         error.copy_(new - old)

@@ -49,7 +49,7 @@ class _Elementwise(_Optimizer):
             arrays[1] = do.neg(arrays[1])
         lr = group["lr"]
         if isinstance(lr, torch.Tensor):
-            lr = lr.to(example[0].device)
+            lr = lr.to(example[0].device).reshape(())
         new, *after = self._step(do, torch.finfo(dtype), lr, group, *arrays)
         if new is not w:
             do.each(_store, w, new, *([error] if compensated else []))
@@ -65,7 +65,7 @@ def _plain(xs):
         if x is None:
             continue
         own = type(x) is torch.Tensor or type(x) is torch.nn.Parameter
-        if not own or x.layout != torch.strided or x.device != w.device:
+        if not own or x.layout != torch.strided or x.device != w.device or x.is_neg():
             return False
     return True
 
@@ -119,6 +119,13 @@ def _signs(do, info, x):
     do.clamp_min_(x, -2.0 * info.eps)
     do.clamp_max_(x, 2.0 * info.eps)
     return x
+
+
+def _decay(do, w, factor):
+    """`w *= factor`, in place. On a CPU a list takes a tensor in a fifth of a number's time."""
+    if do is _MANY and not isinstance(factor, torch.Tensor) and w[0].device.type == "cpu":
+        factor = torch.tensor(factor, dtype=w[0].dtype)
+    do.mul_(w, factor)
 
 
 def _subtract(do, w, update, lr):

@@ -10,8 +10,9 @@ from evolve.export.runtime.torch_base import _exact, _Optimizer, _store, _wide
 class _Whole(_Optimizer):
     """All weights of all parameter groups in one step, each with the numbers of its group.
 
-    Numbers are 0-dimensional tensors, so that nothing is read back from a device. Sums over all
-    weights of a sharded model are taken over all processes.
+    Numbers are 0-dimensional tensors, so that nothing is read back from a device. Sums over the
+    weights of a model that is sharded as DTensors (FSDP2) are taken over all processes. Other
+    ways to shard hide from an optimizer what the other processes have.
     """
 
     def _update(self):
@@ -20,8 +21,14 @@ class _Whole(_Optimizer):
             found = list(self._tensors(group))
             rows += found
             groups += [group] * len(found)
-        if not rows:
+        if not rows or _is_idle(groups, rows):
             return
+        if any(
+            hasattr(row[0], "_is_flat_param") or hasattr(row[0], "_fsdp_flattened") for row in rows
+        ):
+            raise RuntimeError(
+                "this optimizer takes sums over all weights, which FSDP1 hides; use fully_shard"
+            )
         weights, gradients, *slots, errors = (list(xs) for xs in zip(*rows, strict=True))
         arrays = [
             [_wide(w, x) for w, x in zip(weights, xs, strict=True)]
@@ -35,7 +42,9 @@ class _Whole(_Optimizer):
             """What each tensor's group says."""
             values = [group[key] if place is None else group[key][place] for group in groups]
             pairs = zip(values, arrays[0], strict=True)
-            return [torch.as_tensor(x, dtype=w.dtype, device=w.device) for x, w in pairs]
+            return [
+                torch.as_tensor(x, dtype=w.dtype, device=w.device).reshape(()) for x, w in pairs
+            ]
 
         after = self._step(number, *arrays)
         for old, new, error in zip(weights, after[0], errors, strict=True):
@@ -43,6 +52,16 @@ class _Whole(_Optimizer):
         for olds, news in zip(slots, after[1:], strict=True):
             for old, new in zip(olds, news, strict=True):
                 _store(old, new)
+
+
+def _is_idle(groups, rows):
+    """Whether the rate is zero and so are all gradients: how checkpoints make the slots appear.
+
+    Then nothing is to change, though a norm of zero may make NaN of it.
+    """
+    if any(isinstance(group["lr"], torch.Tensor) or group["lr"] != 0 for group in groups):
+        return False
+    return all(float(_local(torch.sum(torch.abs(row[1])))) == 0.0 for row in rows)
 
 
 def _tree_sum(arrays):
