@@ -16,11 +16,11 @@ from dataclasses import asdict
 from typing import Any
 
 from evolve.errors import EvolveError
+from evolve.judge import ending, final_selection
 from evolve.judge.funnel import funnel
 from evolve.judge.overfitting import curve
 from evolve.judge.searched import Searched, Watch
 from evolve.judge.trials import Exhausted, Trials
-from evolve.search import ending, final_selection
 from evolve.search.config import Config
 from evolve.search.log import RunLog
 from evolve.understand.ablation import Ablation

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evolve.errors import BadInput, nearest
 from evolve.search.log import FILE, RunLog
-from evolve.search.summary import champion_number
+from evolve.summary import champion_number
 from primitives import zoo
 from primitives.abstract import analyse
 from primitives.program import Program, ProgramError

@@ -6,6 +6,7 @@ Requests and answers are plain data (JSON), so they cross any process boundary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ Answer = dict[str, Any]
 
 class Evaluator:
     """Trains programs; keeps every task compiled that it has met."""
+
+    #: What requests may ask for; each is a method.
+    ACTIONS: tuple[str, ...] = ("prepare", "evaluate")
 
     def __init__(self) -> None:
         self._sizes: dict[tuple[str, int, float], Any] = {}
@@ -135,13 +139,11 @@ class Evaluator:
 
 
 def answer(evaluator: Evaluator, request: dict[str, Any]) -> Answer:
-    """Do what `request["action"]` says: `prepare` or `evaluate`."""
-    actions: dict[str, Callable[[dict[str, Any]], Answer]] = {
-        "prepare": evaluator.prepare,
-        "evaluate": evaluator.evaluate,
-    }
+    """Do what `request["action"]` says, one of the evaluator's `ACTIONS`."""
+    assert request["action"] in evaluator.ACTIONS
+    action: Callable[[dict[str, Any]], Answer] = getattr(evaluator, request["action"])
     try:
-        return actions[request["action"]](request)
+        return action(request)
     except Exception as error:
         return {
             "outcome": OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED,
@@ -149,6 +151,14 @@ def answer(evaluator: Evaluator, request: dict[str, Any]) -> Answer:
             "steps": 0,
             "detail": f"{type(error).__name__}: {_gist(error)}",
         }
+
+
+def find_evaluator(name: str) -> Evaluator:
+    """A new evaluator of a class named `module:name`."""
+    module, _, cls = name.partition(":")
+    found = getattr(import_module(module), cls)()
+    assert isinstance(found, Evaluator)
+    return found
 
 
 def _is_out_of_memory(error: Exception) -> bool:

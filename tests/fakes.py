@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from evolve.search.config import Config
-from evolve.search.evolution import Evolution
 from evolve.search.log import Record
-from evolve.search.stretches import Stretch
+from evolve.search.probe import Stretch
+from evolve.search.proposal import Proposer
+from evolve.search.state import Child, Draft, State, Step
 from evolve.workers import Finished, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
@@ -24,10 +29,8 @@ SMALL = Config(
     start=ADAMW,
     tasks=("a",),
     population=8,
-    patience=40,
-    tuning_evaluations=6,
-    tuning_population=4,
-    look_ahead=4,
+    tune_start=False,
+    in_flight=4,
     finalists=2,
     judge_seeds=2,
     objective="loss",
@@ -36,9 +39,13 @@ SMALL = Config(
     elite_share=0.0,
     closing_share=0.0,
     on_edges=0.0,
-    complexity_cost=0.0,
     statement_price=0.0,
+    structure_tries=1000,
+    probe=False,
+    constants_tournament=2,
 )
+#: Shapes of the arrays of the recorded gradients that `stretch` makes up, and its steps.
+SHAPES, STRETCH_STEPS = [(2, 3), (4,), (1,)], 6
 
 
 def config(**changes: Any) -> Config:
@@ -48,6 +55,21 @@ def config(**changes: Any) -> Config:
 
 def untrained(config: Config) -> dict[str, list[float]]:
     return {task: [UNTRAINED] * config.replicates[-1] for task in config.tasks}
+
+
+@cache
+def stretch(seed: int = 0) -> dict[str, Any]:
+    """Every element of three small arrays, as `proxy_tasks.stretch.record` would keep them."""
+    rng = np.random.default_rng(seed)
+    counts = [math.prod(shape) for shape in SHAPES]
+    rows = rng.normal(size=(2, STRETCH_STEPS, sum(counts))).astype(np.float32)
+    return {
+        "weights": rows[0].tolist(),
+        "gradients": (0.1 * rows[1]).tolist(),
+        "rates": np.linspace(1.0, 0.5, STRETCH_STEPS).tolist(),
+        "counts": counts,
+        "kept": counts,
+    }
 
 
 def answer(request: dict[str, Any], salt: int = 0) -> dict[str, Any]:
@@ -84,66 +106,95 @@ def answer(request: dict[str, Any], salt: int = 0) -> dict[str, Any]:
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def request(evolution: Evolution, record: Record) -> dict[str, Any]:
-    """What the driver would ask of a pool."""
-    return {
-        "program": record.program,
-        "tasks": list(evolution.config.tasks),
-        "seeds": evolution.seeds(record),
-        "split": "validation",
-        "hurdles": record.hurdles,
-    }
+def proposer(config: Config) -> Proposer:
+    """What a worker would propose with."""
+    return Proposer(config, [Stretch(stretch())])
 
 
 class Fold:
-    """A search without driver and pool: proposals and commits in the canonical order."""
+    """A search without driver and pool: its steps in their order.
 
-    def __init__(
-        self, config: Config, answer: Answer = answer, stretches: Sequence[Stretch] = ()
-    ) -> None:
-        self.evolution = Evolution(config, untrained(config), stretches)
+    Attributes:
+        rows: as a log would hold them.
+        taken: the steps taken, in order.
+        drafted: each draft with its number.
+    """
+
+    def __init__(self, config: Config, answer: Answer = answer) -> None:
+        self.config = config
+        self.state = State(config, config.start, untrained(config))
         self.rows: list[Record] = []
-        self.answer = answer
+        self.taken: list[Step] = []
+        self.drafted: dict[int, Draft] = {}
+        self._answer = answer
+        self._proposer = proposer(config)
+
+    def children(self, draft: Draft) -> list[Child]:
+        """What a worker proposes."""
+        return self._proposer.propose(draft.program, draft.constants, draft.seed)
 
     def step(self, evaluations: int) -> bool:
-        """One proposal or commit; False when so many evaluations have been committed."""
-        spent = self.evolution.evaluated >= evaluations
-        record = None if spent else self.evolution.propose()
-        if record is not None:
-            self.rows.append(record)
-            return True
-        if not self.evolution.pending:
+        """The next step; False when so many evaluations have been committed."""
+        state = self.state
+        if state.evaluated >= evaluations and not state.draining:
+            state.drain()
+        step = state.next_step()
+        self.taken.append(step)
+        if step is Step.NOTHING:
             return False
-        head = self.evolution.pending[0]
-        asked = request(self.evolution, head)
-        given = self.answer(asked) if head.source is None else None
-        self.rows[head.number] = self.evolution.commit(given)
+        if step is Step.COMMIT:
+            head = state.pending[0]
+            given = self._answer(self.request(head)) if head.source is None else None
+            self.rows[head.number] = state.commit(given)
+        elif step is Step.DRAFT:
+            draft = state.draft()
+            self.drafted[draft.number] = draft
+        else:
+            begun = {
+                Step.BEGIN: state.begin,
+                Step.MORE_SEEDS: state.more_seeds,
+                Step.ACCEPT: lambda: state.accept(self.children(state.drafts[0])),
+            }
+            record = begun[step]()
+            self.rows += [] if record is None else [record]
         return True
+
+    def request(self, record: Record) -> dict[str, Any]:
+        """What the driver would ask of a pool."""
+        return {
+            "program": record.program,
+            "tasks": list(self.config.tasks),
+            "seeds": self.state.seeds(record),
+            "split": "validation",
+            "hurdles": record.hurdles,
+        }
 
     def run(self, evaluations: int) -> list[Record]:
         while self.step(evaluations):
             pass
         return self.rows
 
-    @staticmethod
-    def restored(config: Config, rows: list[Record], stretches: Sequence[Stretch] = ()) -> Fold:
-        fold = Fold(config, stretches=stretches)
-        fold.rows = list(rows)
-        fold.evolution.restore(rows)
+    def proposals(self) -> list[Record]:
+        """The rows that are programs of their own, without the start."""
+        return [r for r in self.rows if r.draft is not None]
+
+    def restored(self, rows: list[Record] | None = None) -> Fold:
+        """Another one that knows what a log with these rows, by default all, knows."""
+        fold = Fold(self.config, self._answer)
+        fold.rows = list(self.rows if rows is None else rows)
+        fold.state.restore(fold.rows)
         return fold
 
 
-def states(fold: Fold, evaluations: int = 60) -> Iterator[tuple[Evolution, Record | None]]:
-    """The state before each step, with the record that the step proposed, if it did.
-
-    The fold must be at its beginning: the states are those of its twin, a step behind.
-    """
-    twin = Fold(fold.evolution.config, fold.answer)
-    while fold.step(evaluations):
-        count = len(twin.rows)
-        yield twin.evolution, fold.rows[count] if len(fold.rows) > count else None
-        twin.step(evaluations)
-    assert twin.rows == fold.rows
+def states(fold: Fold, evaluations: int = 60) -> Iterator[tuple[State, Step]]:
+    """The state before each step of a fold that is at its beginning, and the step."""
+    while True:
+        spent = fold.state.evaluated >= evaluations
+        if spent and not fold.state.draining:
+            fold.state.drain()
+        yield fold.state, fold.state.next_step()
+        if not fold.step(evaluations):
+            return
 
 
 class FakePool:
@@ -170,24 +221,40 @@ class FakePool:
         }
         setup = {"program": ADAMW, "tasks": list(config.tasks), "rung": 1, "seeds": [0]}
         self.setup = Setup(setup)
+        #: Trainings that were asked for.
         self.submitted: list[tuple[int, dict[str, Any], float]] = []
         self._waiting: list[tuple[int, dict[str, Any]]] = []
+        self._proposer = proposer(config)
         self._choose, self._patience, self._answer = choose, patience, answer
 
-    def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
-        self.submitted.append((key, request, limit))
+    def submit(self, key: int, request: dict[str, Any], limit: float, first: bool = False) -> None:
+        if request["action"] != "propose":
+            self.submitted.append((key, request, limit))
         self._waiting.append((key, request))
 
     def next(self, seconds: float) -> Finished | None:
+        if not self._waiting or not seconds:  # what was not waited for comes later
+            return None
         if self._patience is not None:
             self._patience -= 1
             if self._patience < 0:
                 raise Killed
         key, request = self._waiting.pop(self._choose(len(self._waiting)))
-        if request.get("action") == "prepare":
-            return Finished(key, {"tasks": self.tasks}, 0.001)
-        return Finished(key, self._answer(request), 0.001)
+        return Finished(key, self._answered(request), 0.001)
+
+    def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["action"] == "prepare":
+            return {"tasks": self.tasks}
+        if request["action"] == "propose":
+            asked = (request["program"], request["constants"], request["seed"])
+            return {"children": self._proposer.propose(*asked)}
+        return self._answer(request)
 
 
 class Killed(BaseException):
     """The process ends here."""
+
+
+def stretches(*seeds: int) -> Sequence[Stretch]:
+    """Made up, for each seed."""
+    return [Stretch(stretch(seed)) for seed in seeds]

@@ -17,16 +17,18 @@ from conftest import Cli
 from fakes import ADAMW, FakePool, Killed, config
 
 from evolve import cli as command_line
+from evolve.budget import EVALUATIONS, Budget
 from evolve.cli import parser
 from evolve.command import options, run
 from evolve.errors import BadInput
+from evolve.judge.finalists import select_champion
 from evolve.programs import load_program
-from evolve.search.budget import EVALUATIONS, Budget
+from evolve.provenance import provenance
 from evolve.search.config import Config
 from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.mutation import child_rng, mutate
-from evolve.search.provenance import provenance
+from evolve.session import configured, with_program
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
@@ -41,10 +43,11 @@ def faked(folder: Path, evaluations: int, patience: int | None = None, **changes
     facts = {"config": settings.to_json(), "provenance": provenance(), "budget": "50evals"}
     with RunLog.create(folder, facts) as log:
         if evaluations:
-            driver = Driver(log, FakePool(settings, patience=patience), lambda driver: None)  # type: ignore[arg-type]
+            driver = Driver(log, FakePool(settings, patience=patience))  # type: ignore[arg-type]
             driver.add_budget(Budget(EVALUATIONS, evaluations))
             with suppress(Killed):
-                driver.run()
+                driver.search()
+                select_champion(driver)
     return folder
 
 
@@ -82,19 +85,18 @@ def test_inspect_a_run_whose_start_is_pending(cli: Cli, tmp_path: Path) -> None:
     assert code == 0 and out.startswith("#0: pending, fitness none")
 
 
-def test_inspect_a_run_that_is_being_tuned(cli: Cli, tmp_path: Path) -> None:
-    found = summary(cli, faked(tmp_path / "run", 5))
+def test_inspect_a_run_that_found_nothing_yet(cli: Cli, tmp_path: Path) -> None:
+    found = summary(cli, faked(tmp_path / "run", 1))
     assert found["champion"]["id"] == found["baseline"]["id"]
     assert found["champion"]["fitness"] == found["baseline"]["fitness"] == 0.0
-    assert (found["hall_of_fame"], found["rounds"]) == ([], 0)
+    assert found["hall_of_fame"] == []
     _, out, _ = cli("inspect", tmp_path / "run")
     assert "champion   none: no program was found that is better than the tuned start" in out
 
 
-def test_inspect_a_run_whose_baseline_is_its_start(cli: Cli, tmp_path: Path) -> None:
-    found = summary(cli, faked(tmp_path / "run", 60, tuning_evaluations=0))
+def test_inspect_a_run_that_found_something(cli: Cli, tmp_path: Path) -> None:
+    found = summary(cli, faked(tmp_path / "run", 60))
     assert found["baseline"]["id"] == 0
-    assert found["baseline"]["losses"] == found["baseline"]["start_losses"]
     assert found["champion"]["id"] != 0 and found["champion"]["fitness"] > 0
     code, out, _ = cli("inspect", tmp_path / "run", "--top", 3)
     assert code == 0 and "the 3 fittest in the search" in out
@@ -103,7 +105,7 @@ def test_inspect_a_run_whose_baseline_is_its_start(cli: Cli, tmp_path: Path) -> 
 def test_inspect_follows_a_program_back_to_the_start(cli: Cli, tmp_path: Path) -> None:
     folder = faked(tmp_path / "run", 60)
     with RunLog.open(folder) as log:
-        hit = next(log.records("source IS NOT NULL AND round > 0"))
+        hit = next(log.records("source IS NOT NULL"))
     _, out, _ = cli("inspect", folder, "--id", hit.number)
     assert f"result taken from #{hit.source}" in out
     assert "ancestry:\n  #0 start\n" in out
@@ -158,8 +160,8 @@ def test_a_program_file_is_read_without_the_search() -> None:
 
 def test_in_flight_is_a_setting_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = parser().parse_args(["run", "--in-flight", "64"])
-    config = run.configured(run._settings(arguments))
-    assert config.look_ahead == 64
+    config = configured(run._settings(arguments))
+    assert config.in_flight == 64
     assert options.worker_count("64", config) == 64 and capsys.readouterr().err == ""
     assert options.worker_count("65", config) == 65
     assert "only 64 can be busy; a new run may have more with --in-flight 65" in (
@@ -188,7 +190,7 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_start_program_has_slots_for_its_children(name: str) -> None:
-    start = from_text(run._with_program({"start": name})["start"])
+    start = from_text(with_program({"start": name})["start"])
     assert start.statements == zoo(name).statements
     assert len(start.slots) == max(2, len(zoo(name).slots))
     assert len(analyse(start).slots) == len(analyse(zoo(name)).slots)
@@ -201,11 +203,11 @@ def test_idle_slots_have_names_that_are_free(tmp_path: Path) -> None:
         "def train(w, g, v1, lr):\n    m = interp(g, v1, 0.9)\n    v = m * lr\n"
         "    v1 = m * 0.5\n    update = v + w\n    return update, v1\n"
     )
-    assert from_text(run._with_program({"start": str(path)})["start"]).slots == ("v1", "m1")
+    assert from_text(with_program({"start": str(path)})["start"]).slots == ("v1", "m1")
 
 
 def test_a_descendant_of_sgd_can_have_memory() -> None:
-    start = from_text(run._with_program({"start": "sgd"})["start"])
+    start = from_text(with_program({"start": "sgd"})["start"])
     assert not analyse(start).slots
     with_memory = 0
     for number in range(300):
@@ -243,8 +245,8 @@ def test_the_first_screen(arguments: list[str]) -> None:
         ("population = 1.5", "the setting 'population' is 1.5; it must be a whole number like 2"),
         ("population = true", "the setting 'population' is True; it must be a whole number"),
         ("population = 0", "the setting 'population' is 0; it must be 1 or more"),
-        ("max_statements = 1", "the setting 'max_statements' is 1; it must be 0 (no limit), or 2"),
-        ("restart = 'never'", "the setting 'restart' is 'never'; it must be one of alternate, st"),
+        ("method = 'luck'", "the setting 'method' is 'luck'; it must be one of evolution, random"),
+        ("population = 0", "the setting 'population' is 0; it must be 1 or more"),
         ("[population]\nsize = 3", "the setting 'population' is {'size': 3}; it must be a whole"),
         ("budget = '30m'", "unknown setting 'budget'"),
     ],

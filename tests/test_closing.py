@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve import cache, closing
+from evolve.budget import EVALUATIONS, Budget
 from evolve.errors import BadInput
-from evolve.judge import funnel, overfitting, tuning
+from evolve.judge import ending, final_selection, funnel, overfitting, tuning
+from evolve.judge.finalists import select_champion
 from evolve.judge.searched import Searched
 from evolve.judge.trials import CHOOSING, DECIDING
-from evolve.search import ending, final_selection
-from evolve.search.budget import EVALUATIONS, Budget
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import Driver
-from evolve.search.log import AGAIN, Record, RunLog
-from evolve.search.summary import summarize
+from evolve.search.log import MORE_SEEDS, Record, RunLog
+from evolve.summary import summarize
 from evolve.understand import chain as chain_module
 from evolve.understand import naming
 from evolve.understand.identify import Identity
@@ -73,10 +73,11 @@ def create(folder: Path, of: Config) -> None:
 
 def go_on(folder: Path, pool: FakePool, budget: Budget | None = None) -> None:
     with RunLog.open(folder, write=True) as log:
-        driver = Driver(log, pool, lambda driver: None)  # type: ignore[arg-type]
+        driver = Driver(log, pool)  # type: ignore[arg-type]
         if budget:
             driver.add_budget(budget)
-        driver.run()
+        driver.search()
+        select_champion(driver)
         closing.close_run(log, pool, driver.watch)  # type: ignore[arg-type]
 
 
@@ -211,7 +212,7 @@ def test_without_a_share_there_is_no_closing(fresh: Make) -> None:
     assert found["closed"] and found["state"] == "finished"
     assert found["overfitting"] is None and found["champion"]["identity"] is None
     with RunLog.open(folder) as log:
-        assert {kind for _, kind, _ in log.events()} <= {"budget", "finished", "fault"}
+        assert {kind for _, kind, _ in log.events()} <= {"budget", "drained", "finished", "fault"}
 
 
 def test_what_does_not_fit_is_left_out_and_said(fresh: Make) -> None:
@@ -313,7 +314,7 @@ def test_the_start_has_the_best_constants_that_are_known(fresh: Make) -> None:
     compared_levels = 0
     for seed in range(4):
         folder = fresh()
-        whole(folder, settings_of(seed=seed, tuning_evaluations=12), answer=large_is_another_world)
+        whole(folder, settings_of(seed=seed), answer=large_is_another_world)
         found = summary_of(folder)
         if "x10" not in found["heldout"]["rungs"]:
             continue
@@ -435,9 +436,51 @@ def test_the_shipped_tunings_are_of_programs_that_keep_their_structure() -> None
     for record in json.loads(tuning.SHIPPED.read_text()):
         one = tuning.Tuning(**record)
         start, tuned = analyse(from_text(one.start)), analyse(from_text(one.program))
-        assert one.rung in (10, 100) and one.steps > 0
+        assert one.rung in (1, 10, 100) and one.steps > 0
         assert len(tuned.slots) == len(start.slots)
+        assert one.rung > 1 or tuned.structure == start.structure
         assert one.start == ADAMW and one.program != ADAMW
+
+
+def test_a_start_is_tuned_once_and_found_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tuning, "SEARCH", 16)
+    of = settings_of(tune_start=True)
+
+    def begun(of: Config) -> tuple[dict[str, Any], int]:
+        pool = FakePool(of)
+        found = tuning.tuned_start(pool, of, lambda: None)  # type: ignore[arg-type]
+        return found, len(pool.submitted)
+
+    tuned, trainings = begun(of)
+    assert tuned["constants"] == "tuned" and trainings > 16 * tuning.SEEDS
+    kept, trainings = begun(of)
+    assert (kept["constants"], kept["program"], trainings) == ("kept", tuned["program"], 0)
+    monkeypatch.setattr(tuning, "SHIPPED", tmp_path / "shipped.json")
+    tuning.SHIPPED.write_text(json.dumps([tuned["tuning"]]))
+    recorded = json.loads(json.dumps(begun(of)[0]))
+    assert recorded == json.loads(json.dumps({**tuned, "constants": "recorded"}))
+    given = {"program": ADAMW, "constants": "as given", "tuning": None}
+    assert begun(settings_of()) == (given, 0)
+    sign = "def train(w, g, lr):\n    update = sign(g)\n    return update\n"
+    assert begun(settings_of(tune_start=True, start=sign))[0]["constants"] == "as given"
+
+
+def test_a_tuned_start_trains_better_and_keeps_its_structure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tuning, "SEARCH", 16)
+    of = settings_of(tune_start=True)
+    pool = FakePool(of)
+    program = tuning.tuned_start(pool, of, lambda: None)["program"]  # type: ignore[arg-type]
+    level = [
+        answer({"program": p, "tasks": ["a"], "seeds": [0], "split": "validation"})["losses"]["a"][
+            0
+        ][-1]
+        for p in (program, ADAMW)
+    ]
+    assert level[0] < level[1]
 
 
 # -- the curve ----------------------------------------------------------------
@@ -446,7 +489,7 @@ def test_the_shipped_tunings_are_of_programs_that_keep_their_structure() -> None
 def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
     longest = 0
     for seed in range(4):
-        of = settings_of(seed=seed, replicates=(1, 2), patience=200, tuning_evaluations=0)
+        of = settings_of(seed=seed, replicates=(1, 2))
         whole(folder := fresh(), of, 150, answer=large_is_another_world)
         with RunLog.open(folder) as log:
             rows = {row.number: row for row in log.records()}
@@ -454,9 +497,9 @@ def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
             at, facts = ending.require_finished(log)
             baseline = log.judgements(at, final_selection.FINAL)[facts["baseline"]]["a"]
         complete = {
-            row.parent if row.mutation == AGAIN else row.number
+            row.parent if row.mutation == MORE_SEEDS else row.number
             for row in rows.values()
-            if row.replicates == 2 and row.outcome == "finished" and row.round > 0
+            if row.seeds == 2 and row.outcome == "finished" and row.number > 0
         }
         fitnesses = [f for n in complete if n is not None and (f := rows[n].fitness) is not None]
         assert {number for number, _ in path} <= complete

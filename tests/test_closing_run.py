@@ -17,15 +17,14 @@ from processes import evolve, finish, start
 from test_closing import create, go_on, large_is_another_world
 from test_run import Moment, compared, stop
 
+from evolve import session
+from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.cache import write_cache
 from evolve.command import funnel as command
-from evolve.command import run as run_command
-from evolve.judge import funnel, tuning
-from evolve.search import ending
-from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
-from evolve.search.config import Config
+from evolve.judge import ending, funnel, tuning
+from evolve.search.config import Config, with_slots
 from evolve.search.log import RunLog
-from evolve.search.summary import summarize
+from evolve.summary import summarize
 from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks.catalog import resolve
@@ -37,12 +36,11 @@ tasks = ["quadratic"]
 start = "signum"
 seed = 3
 population = 20
-patience = 150
 replicates = [1]
-tuning_evaluations = 10
+tune_start = false
 finalists = 2
 judge_seeds = 1
-look_ahead = 8
+in_flight = 8
 closing_share = 0.9935
 """
 BUDGET = ["--budget", "50evals", "--workers", 0]
@@ -63,7 +61,7 @@ def _stage(kind: str) -> Moment:
 
 def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(SETTINGS)
-    remember_tuning("quadratic", to_text(run_command.with_slots(zoo("signum"))))
+    remember_tuning("quadratic", to_text(with_slots(zoo("signum"))))
     whole, run = tmp_path / "whole", tmp_path / "run"
     given = ["--config", tmp_path / "run.toml", *BUDGET]
     code, out, err = evolve("run", *given, "--out", whole)
@@ -115,7 +113,7 @@ def test_a_run_that_begins_with_lion_is_no_discovery(cli: Cli, tmp_path: Path) -
     ],
 )
 def test_of_a_time_the_closing_gets_its_share(budget: Budget, searched: Budget) -> None:
-    assert run_command._for_search(budget, Config(closing_share=0.2)) == pytest.approx(searched)
+    assert session._for_search(budget, Config(closing_share=0.2)) == pytest.approx(searched)
 
 
 @pytest.fixture

@@ -14,17 +14,15 @@ import jsonschema
 import pytest
 
 from evolve.cli import main, parser
-from evolve.search.log import AGAIN, FILE, RunLog
-from evolve.search.mutation import AS_PARENT
-from evolve.search.summary import front
+from evolve.search.log import FILE, MORE_SEEDS, RunLog
+from evolve.summary import front
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("primitives", "proxy_tasks", "discovered", "evolve")
 SMALL_CONFIG = """
 population = 20
-tuning_evaluations = 10
-tuning_population = 5
-look_ahead = 4
+tune_start = false
+in_flight = 4
 finalists = 2
 judge_seeds = 2
 """
@@ -58,9 +56,9 @@ def test_inspect_json_follows_its_schema(folder: Path, capsys: pytest.CaptureFix
     assert summary["state"] == "finished"
     with RunLog.open(folder) as log:
         everything = list(log.records())
-    rows = [row for row in everything if row.mutation != AGAIN]
+    rows = [row for row in everything if row.mutation != MORE_SEEDS]
     assert len(rows) < len(everything)
-    hits = sum(row.source is not None and not row.mutation.endswith(AS_PARENT) for row in rows)
+    hits = sum(row.source is not None for row in rows)
     assert summary["generated"] == len(rows)
     assert summary["invalid"] == sum(row.rejected for row in rows)
     assert summary["cache_hit_rate"] == pytest.approx(hits / len(rows))
@@ -69,11 +67,11 @@ def test_inspect_json_follows_its_schema(folder: Path, capsys: pytest.CaptureFix
     assert summary["redundant_share"] == pytest.approx(sum(dead) / len(dead))
     assert summary["training_steps"] >= sum(row.steps or 0 for row in everything)
     assert summary["baseline"]["fitness"] == 0
-    seeds = {row.number: row.replicates for row in rows}
-    seeds |= {r.parent: r.replicates for r in everything if r.mutation == AGAIN and r.outcome}
+    seeds = {row.number: row.seeds for row in rows}
+    seeds |= {r.parent: r.seeds for r in everything if r.mutation == MORE_SEEDS and r.outcome}
     best: dict[tuple[int, int], tuple[int, float]] = {}
     for row in rows:
-        if row.round and row.source is None and row.outcome == "finished":
+        if row.number and row.source is None and row.outcome == "finished":
             key = (row.slots, row.live)
             best[key] = max(best.get(key, (0, 0.0)), (seeds[row.number], row.fitness))
     hall = summary["hall_of_fame"]
@@ -93,8 +91,8 @@ def test_inspect_id_json_follows_its_schema(folder: Path, capsys: pytest.Capture
 def test_the_fittest_are_programs_of_their_own(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["inspect", str(folder), "--top", "1000"]) == 0
     with RunLog.open(folder) as log:
-        rows = log.records("round > 0 AND source IS NULL AND outcome = 'finished'")
-        expected = {r.number for r in rows if r.mutation != AGAIN and r.fitness is not None}
+        rows = log.records("number > 0 AND source IS NULL AND outcome = 'finished'")
+        expected = {r.number for r in rows if r.mutation != MORE_SEEDS and r.fitness is not None}
     lines = capsys.readouterr().out.partition("fittest in the search")[2].splitlines()[1:]
     shown = [
         int(line.split()[0]) for line in lines if line.split()[:1] and line.split()[0].isdigit()
@@ -199,7 +197,7 @@ BAD_COMMANDS = {
     "inspect {run} --top 0": "--top is 0; it must be 1 or more",
     "inspect {base}/damaged": "is damaged",
     "inspect {base}/cut": "",
-    "inspect {base}/newer": "newer than 5; update evolve",
+    "inspect {base}/newer": "newer than 6; update evolve",
     "inspect {base}/foreign": "is not a run's log",
     "resume {base}/damaged": "is damaged",
     "funnel {run} --rung x5": "--rung is 'x5'; it must be one of x10, x100",

@@ -15,14 +15,15 @@ from fakes import ADAMW, STEPS, FakePool, Killed, answer, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.errors import BadInput
-from evolve.search import breeding
-from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.judge.finalists import select_champion
+from evolve.search import proposal
 from evolve.search.config import Config
 from evolve.search.driver import Driver
-from evolve.search.log import RunLog
+from evolve.search.log import START, RunLog
 from evolve.search.mutation import Mutant
-from evolve.search.summary import summarize
+from evolve.summary import summarize
 from primitives.abstract import analyse
 from proxy_tasks.status import FINISHED, TIMED_OUT
 
@@ -44,7 +45,9 @@ def go_on(folder: Path, pool: FakePool, budget: Budget | None = None, **options:
         driver = Driver(log, pool, options.get("observe", lambda driver: None))  # type: ignore[arg-type]
         if budget:
             driver.add_budget(budget)
-        driver.run()
+        driver.search()
+        select_champion(driver)
+        driver.note_session()
     return driver
 
 
@@ -59,11 +62,11 @@ def compared(folder: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("budget", [Budget(EVALUATIONS, 60), Budget("steps", 12_000)], ids=str)
-@pytest.mark.parametrize("look_ahead", [1, 3, 16])
+@pytest.mark.parametrize("in_flight", [1, 3, 16])
 def test_the_order_in_which_answers_arrive_does_not_matter(
-    fresh: Make, look_ahead: int, budget: Budget
+    fresh: Make, in_flight: int, budget: Budget
 ) -> None:
-    settings = config(look_ahead=look_ahead)
+    settings = config(in_flight=in_flight)
     random = Random(0)
     logs = []
     for choose in (lambda n: 0, lambda n: n - 1, random.randrange):
@@ -82,7 +85,7 @@ def test_the_order_in_which_answers_arrive_does_not_matter(
 def test_a_run_that_died_goes_on_as_if_it_never_had(
     tmp_path_factory: pytest.TempPathFactory, deaths: list[int], budget: Budget
 ) -> None:
-    settings = config(patience=25)
+    settings = config()
     whole, folder = (tmp_path_factory.mktemp("run") / "log" for _ in range(2))
     search(whole, settings, budget)
     create(folder, settings)
@@ -120,24 +123,24 @@ def test_a_driver_may_die_whenever_it_looks_up(fresh: Make) -> None:
 @pytest.mark.parametrize("evaluations", [1, 2, 5, 7, 8])
 def test_small_budgets_are_met_to_the_unit(fresh: Make, evaluations: int) -> None:
     folder = fresh()
-    driver = search(folder, config(tuning_evaluations=6), Budget(EVALUATIONS, evaluations))
-    assert driver.evolution.evaluated == evaluations
+    driver = search(folder, config(), Budget(EVALUATIONS, evaluations))
+    assert driver.state.evaluated == evaluations
     with RunLog.open(folder) as log:
         summary = summarize(log)
         assert summary["evaluated"] == evaluations
         assert summary["state"] == "finished"
-        assert summary["champion"]["id"] == summary["baseline"]["id"] or evaluations > 7
+        assert summary["champion"]["id"] == summary["baseline"]["id"] or evaluations > 1
         assert summary["heldout"]["comparison"]["pairs"] == 4
 
 
 def test_a_budget_of_programs_is_met_to_the_unit(fresh: Make) -> None:
     driver = search(fresh(), config(), Budget(PROGRAMS, 33))
-    assert driver.evolution.proposed == len(driver.evolution.results) == 33
+    assert driver.state.generated == len(driver.state.race) == 33
 
 
 def test_a_budget_of_steps_ends_with_the_program_that_reaches_it(fresh: Make) -> None:
     folder = fresh()
-    search(folder, config(look_ahead=1), Budget("steps", 5000))
+    search(folder, config(in_flight=1), Budget("steps", 5000))
     with RunLog.open(folder) as log:
         steps = [n for (n,) in log.select("SELECT steps FROM programs WHERE source IS NULL")]
     assert sum(steps[:-1]) < 5000 <= sum(steps)
@@ -149,11 +152,11 @@ def test_programs_that_are_all_known_end_with_the_budget(
     """Nothing to wait for: every child behaves like its parent."""
 
     def copy(parent: Any, *rest: object) -> Mutant:
-        return Mutant(parent, analyse(parent), "change 1: nothing", 0)
+        return Mutant(parent, "change", "1: nothing", analyse(parent), 0)
 
-    monkeypatch.setattr(breeding, "mutate", copy)
-    driver = search(fresh(), config(tuning_evaluations=2), Budget(PROGRAMS, 1000))
-    assert driver.evolution.proposed == len(driver.evolution.results) == 1000
+    monkeypatch.setattr(proposal, "mutate", copy)
+    driver = search(fresh(), config(), Budget(PROGRAMS, 1000))
+    assert driver.state.generated == len(driver.state.race) == 1000
 
 
 def test_a_budget_of_time_ends_and_leaves_nothing_pending(fresh: Make) -> None:
@@ -161,7 +164,7 @@ def test_a_budget_of_time_ends_and_leaves_nothing_pending(fresh: Make) -> None:
     began = time.monotonic()
     driver = search(folder, config(), Budget(SECONDS, 0.5))
     assert time.monotonic() - began >= 0.5
-    assert not driver.evolution.pending
+    assert not driver.state.pending
     with RunLog.open(folder) as log:
         assert summarize(log)["state"] == "finished"
         kinds = log.select("SELECT kind FROM events WHERE NOT clock")
@@ -171,16 +174,16 @@ def test_a_budget_of_time_ends_and_leaves_nothing_pending(fresh: Make) -> None:
 def test_budgets_add_up(fresh: Make) -> None:
     folder, settings = fresh(), config()
     search(folder, settings, Budget(EVALUATIONS, 20))
-    assert go_on(folder, FakePool(settings)).evolution.evaluated == 20  # nothing is left to do
+    assert go_on(folder, FakePool(settings)).state.evaluated == 20  # nothing is left to do
     again = go_on(folder, FakePool(settings), Budget(EVALUATIONS, 10))
-    assert again.evolution.evaluated == 30
+    assert again.state.evaluated == 30
     more = go_on(folder, FakePool(settings), Budget(PROGRAMS, 5))
-    assert more.evolution.proposed == again.evolution.proposed + 5
+    assert more.state.proposed == again.state.proposed + 5
     with RunLog.open(folder) as log:
         finished = log.events("finished")
         assert [at for at, _, _ in finished][1:] == [
-            again.evolution.proposed,
-            more.evolution.proposed,
+            again.state.proposed,
+            more.state.proposed,
         ]
         assert len(log.select("SELECT number FROM sessions")) == 4
 
@@ -190,7 +193,7 @@ def test_an_added_budget_counts_from_the_one_that_was_not_spent(fresh: Make) -> 
     create(folder, settings)
     with pytest.raises(Killed):
         go_on(folder, FakePool(settings, patience=10), Budget(EVALUATIONS, 40))
-    assert go_on(folder, FakePool(settings), Budget(EVALUATIONS, 5)).evolution.evaluated == 45
+    assert go_on(folder, FakePool(settings), Budget(EVALUATIONS, 5)).state.evaluated == 45
 
 
 def test_sessions_tell_seconds_and_workers(fresh: Make) -> None:
@@ -219,7 +222,7 @@ def test_requests_carry_what_was_stored(fresh: Make) -> None:
             assert limit == 7.0
             assert request["program"] == stored[key].program
             assert request["hurdles"] == stored[key].hurdles
-            first = key % 3 if stored[key].round else 0
+            first = key % 3
             seeds = [first, (first + 1) % 3, (first + 2) % 3]
             assert (request["tasks"], request["seeds"]) == (["a", "b"], seeds)
         assert [key for key, _, _ in requests[:40]] == [r.number for r in trained]
@@ -272,12 +275,12 @@ def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: M
     with RunLog.open(folder) as log:
         better = [
             row
-            for row in log.records("round > 0 AND source IS NULL AND outcome = 'finished'")
+            for row in log.records("number > 0 AND source IS NULL AND outcome = 'finished'")
             if row.fitness is not None and row.fitness > 0
         ]
         better.sort(key=lambda row: (-(row.fitness or 0), row.number))
         fittest: dict[int, list[int]] = {}
-        for number in driver.evolution.bests.front():
+        for number in driver.state.race.front():
             record = log.record(number)
             assert record is not None and record.fitness is not None and record.fitness > 0
             fitter = [row for row in better if (row.fitness or 0) > record.fitness]
@@ -291,8 +294,8 @@ def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: M
         most = ceil(3 / len(fittest))
         chosen = [n for of_slots in fittest.values() for n in [*dict.fromkeys(of_slots)][:most]]
         champion = log.events("finished")[0][2]["champion"]
-    assert [key for key, _, _ in final] == [driver.evolution.baseline, *chosen]
-    assert [key for key, _, _ in heldout] == [driver.evolution.baseline, champion]
+    assert [key for key, _, _ in final] == [START, *chosen]
+    assert [key for key, _, _ in heldout] == [START, champion]
     assert all(limit > settings.time_limit for _, _, limit in judged)
     used = [set(entry[1]["seeds"]) for entry in (pool.submitted[0], final[0], heldout[0])]
     assert [len(seeds) for seeds in used] == [2, 2, 4]
@@ -305,7 +308,7 @@ def test_judging_survives_programs_that_fail_there(fresh: Make) -> None:
             return {"outcome": TIMED_OUT, "losses": {}, "steps": 0, "detail": "killed"}
         return answer(request)
 
-    folder, settings = fresh(), config(tuning_evaluations=0)
+    folder, settings = fresh(), config()
     search(folder, settings, Budget(EVALUATIONS, 40), answer=fails_when_judged)
     with RunLog.open(folder) as log:
         assert log.events("finished")[0][2] == {"baseline": 0, "champion": 0}

@@ -14,7 +14,7 @@ from evolve.command.explain import _origins
 from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.log import RunLog
-from evolve.search.summary import champion_number
+from evolve.summary import champion_number
 from evolve.understand.explain import _carried, explain, origins
 from primitives.text import from_text, statement_text
 from primitives.zoo import zoo
@@ -51,14 +51,14 @@ def test_a_child_differs_in_one_stretch() -> None:
 def test_the_lines_of_a_runs_program(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run = tmp_path / "run"
     config = tmp_path / "small.toml"
-    config.write_text("population = 20\ntuning_evaluations = 10\ntuning_population = 5\n")
+    config.write_text("population = 20\ntune_start = false\n")
     options = ["--tasks", "quadratic", "--workers", "0", "--quiet", "--budget", "40evals"]
     assert main(["run", "--out", str(run), "--config", str(config), *options]) == 0
     with RunLog.open(run) as log:
         last = list(log.records())[-1]
     found = origins(run, last.number)
     assert len(found) == last.statements
-    words = [f"#{last.number}: {last.mutation}"]
+    words = [f"#{last.number}: {last.told}"]
     texts = [statement_text(s) for s in from_text(last.program).statements]
     if last.mutation.startswith("insert"):
         assert words[0] in found

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from evolve.search import final_selection
+from evolve.judge import final_selection
 
 
 def losses(value: float, count: int = 2) -> dict[str, list[float]]:

@@ -24,9 +24,10 @@ def record(number: int, **changes: Any) -> Record:
     return replace(
         Record(
             number=number,
-            round=0,
+            draft=None if number == 0 else number,
             parent=None if number == 0 else number - 1,
-            mutation="start",
+            mutation="start" if number == 0 else "insert",
+            detail="" if number == 0 else "1: update = sign(g)",
             rejected=number,
             passed=0,
             program="def train...",
@@ -35,7 +36,7 @@ def record(number: int, **changes: Any) -> Record:
             live=7,
             slots=2,
             structure=f"{number:032x}",
-            replicates=2,
+            seeds=2,
         ),
         **changes,
     )

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import Fold, config
+from fakes import Fold, config, stretches
 from strategies import replay_reference
-from test_stretches import stretch
 
 from evolve.export.catalog import TARGETS, emit
 from evolve.search.config import Config
-from evolve.search.log import AGAIN
-from evolve.search.mutation import TUNE
-from evolve.search.stretches import Stretch
+from evolve.search.mutation import CONSTANTS
 from evolve.studies import calibration as calibration
 from evolve.studies import champions, found_programs, proxy_tables, table, way
 from evolve.studies import rediscovery as study
@@ -39,13 +36,14 @@ def test_a_control_has_settings_that_a_run_accepts(name: str) -> None:
 
 def test_the_control_of_constants_only_trains_nothing_else() -> None:
     settings = study.CONTROLS["constants-only-loss"]
-    rows = Fold(config(**settings, patience=1000)).run(80)
-    searched = [r for r in rows if r.round > 0 and r.mutation != AGAIN]
-    assert searched and all(r.mutation.startswith(TUNE) for r in searched)
+    fold = Fold(config(**settings))
+    fold.run(80)
+    searched = fold.proposals()
+    assert searched and all(r.mutation == CONSTANTS for r in searched)
     assert len({r.structure for r in searched}) == 1
 
 
-LIONS = study.Lions([Stretch(stretch(seed)) for seed in (0, 1)])
+LIONS = study.Lions(stretches(0, 1))
 ORNATE = """def train(w, g, m, lr):
     x0 = interp(m, g, 0.3)
     x1 = cbrt(x0)
@@ -146,7 +144,7 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
 ) -> None:
     """A tiny search: what it came to is told in full, and is not done again."""
     monkeypatch.setattr(study, "RESULTS", tmp_path / "study")
-    small = {"population": 20, "tuning_evaluations": 10, "look_ahead": 4, "finalists": 2}
+    small = {"population": 20, "tune_start": False, "in_flight": 4, "finalists": 2}
     settings = {**small, "judge_seeds": 2, "replicates": [1, 2], "closing_share": 0.0}
     flags = ["--tasks", "quadratic", "--workers", "0", "--seed", "9"]
     study.unit(tmp_path / "runs", "seed-9", "60evals", flags, settings)

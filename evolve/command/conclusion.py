@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from evolve.budget import duration
 from evolve.command.verdict import simplified
-from evolve.search.budget import duration
 from primitives.abstract import analyse
 from primitives.text import from_text
 from primitives.zoo import ENTRIES

@@ -14,7 +14,7 @@ from evolve.command.trials import task_names, trials_pool
 from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
-from evolve.search.summary import champion_number
+from evolve.summary import champion_number
 from evolve.understand.explain import PAIRS, Line, explain, origins
 from evolve.understand.identify import Identity, identify
 from primitives.program import Program

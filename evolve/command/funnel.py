@@ -10,9 +10,9 @@ from evolve.command.options import worker_count
 from evolve.command.run import run_setup
 from evolve.command.verdict import verdict
 from evolve.errors import BadInput
+from evolve.judge import ending
 from evolve.judge.funnel import judge_outside
 from evolve.judge.searched import Searched
-from evolve.search import ending
 from evolve.search.config import Config
 from evolve.search.log import RunLog
 from evolve.workers import open_pool

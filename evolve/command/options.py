@@ -30,12 +30,12 @@ def whole_number(option: str, text: str) -> int:
 def worker_count(text: str, config: Config) -> int:
     if text == "auto":
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(count or 1, config.look_ahead)
+        return min(count or 1, config.in_flight)
     if not text.isdecimal():
         raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
-    if int(text) > config.look_ahead:
+    if int(text) > config.in_flight:
         print(
-            f"warning: of {text} workers only {config.look_ahead} can be busy; a new run may have "
+            f"warning: of {text} workers only {config.in_flight} can be busy; a new run may have "
             f"more with --in-flight {text}",
             file=sys.stderr,
         )

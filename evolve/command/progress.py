@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 
-from evolve.search.budget import duration
-from evolve.search.driver import SEARCH, Driver
+from evolve.budget import duration
+from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
-from evolve.search.log import START, TUNING
-from evolve.search.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE
+from evolve.search.log import START
+from evolve.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE
 from primitives.abstract import live_program
-from primitives.text import to_text
+from primitives.text import from_text, to_text
 
 _PANEL_SECONDS, _LINE_SECONDS = 1.0, 10.0
 #: Evaluations per second are taken over this many seconds.
@@ -75,20 +75,20 @@ class Progress:
             self._console.print(_line(snapshot), soft_wrap=True, highlight=False, markup=False)
 
     def _snapshot(self, driver: Driver) -> Snapshot:
-        evolution = driver.evolution
-        committed = evolution.evaluated - evolution.in_flight
+        state = driver.state
+        committed = state.evaluated - state.in_flight
         return Snapshot(
-            phase=_phase(driver),
+            phase=driver.phase,
             elapsed=duration(driver.seconds),
             remaining=f"{max(0.0, driver.remaining()):.0%}",
-            generated=evolution.generated,
+            generated=state.generated,
             evaluated=committed,
             evals_per_second=self._rate(committed),
-            hit_rate=evolution.hits / max(evolution.generated, 1),
+            hit_rate=(state.generated - state.evaluated) / max(state.generated, 1),
             redundant=_redundant(driver),
             best=_best(driver),
-            program=to_text(live_program(evolution.program(_champion(driver))))
-            if evolution.results
+            program=to_text(live_program(from_text(state.texts[_champion(driver)])))
+            if state.race
             else "",
         )
 
@@ -101,36 +101,21 @@ class Progress:
         return (evaluated - self._rates[0][1]) / seconds if seconds else 0.0
 
 
-def _phase(driver: Driver) -> str:
-    evolution = driver.evolution
-    if driver.phase != SEARCH:
-        return driver.phase
-    if evolution.round == TUNING:
-        return f"tuning constants {evolution.evaluated}/{driver.config.tuning_evaluations + 1}"
-    return f"search round {evolution.round}"
-
-
 def _champion(driver: Driver) -> int:
-    best = driver.evolution.best
-    return driver.evolution.baseline if best is None else best
+    return driver.state.race.best() or START
 
 
 def _best(driver: Driver) -> str:
-    evolution = driver.evolution
-    if not evolution.results:
+    race = driver.state.race
+    if not race:
         return "-"
     number = _champion(driver)
-    losses = _losses(driver, number)
-    if evolution.round == TUNING:
-        return f"#{number} loss {losses} (start {_losses(driver, START)})"
-    value = evolution.fitness(number) or 0.0
-    return (
-        f"#{number} {value:+.4f} loss {losses} (tuned start {_losses(driver, evolution.baseline)})"
-    )
+    value, losses = race[number].fitness or 0.0, _losses(driver, number)
+    return f"#{number} {value:+.4f} loss {losses} (tuned start {_losses(driver, START)})"
 
 
 def _losses(driver: Driver, number: int) -> str:
-    losses = final_losses(driver.evolution.results[number].marks)
+    losses = final_losses(driver.state.race[number].marks or {})
     return ", ".join(f"{sum(v) / len(v):.4f}" for v in losses.values() if v)
 
 
@@ -139,7 +124,7 @@ def _redundant(driver: Driver) -> float:
         "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
         "WHERE statements > 0 AND number >= ?"
     )
-    ((share,),) = driver.log.select(query, (driver.evolution.proposed * 9 // 10,))
+    ((share,),) = driver.log.select(query, (driver.state.proposed * 9 // 10,))
     return share or 0.0
 
 

@@ -12,27 +12,19 @@ from typing import Any
 
 from rich.console import Console
 
-from evolve.closing import close_run
+from evolve.budget import Budget, parse_budget
 from evolve.command.options import check_names, whole_number, worker_count
 from evolve.command.progress import Progress
 from evolve.command.show import print_result
 from evolve.command.timings import remember_seconds
 from evolve.errors import BadInput, EvolveError
-from evolve.programs import load_program
-from evolve.search.budget import SECONDS, Budget, parse_budget
 from evolve.search.config import Config, read_config
-from evolve.search.driver import Driver
+from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
-from evolve.search.provenance import provenance
-from evolve.search.session import with_slots, worker_setup
+from evolve.session import DEFAULT_START, configured, facts, with_program, work
 from evolve.workers import Setup, open_pool
-from primitives.abstract import analyse
-from primitives.program import Program
-from primitives.text import to_text
-from primitives.zoo import zoo
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-DEFAULT_START = "adamw"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -43,16 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
     check_names(config.tasks)
     workers = worker_count(arguments.workers, config)
     folder = Path(arguments.out) if arguments.out else _free_folder()
-    facts = {
-        "config": config.to_json(),
-        "provenance": provenance(),
-        "start": settings["start"],
-        "budget": arguments.budget,
-    }
-    if _is_sought(load_program(settings["start"])):
-        facts["discovery"] = False
+    told = facts(config, settings["start"], arguments.budget)
     interruption = _Interruption(folder)
-    with interruption.handled(), RunLog.create(folder, facts) as log:
+    with interruption.handled(), RunLog.create(folder, told) as log:
         try:
             _session(log, config, workers, arguments, [budget], interruption)
         except BadInput:
@@ -99,13 +84,8 @@ def _session(
             interruption.check()
             progress(driver)
 
-        driver = Driver(log, pool, observe)
         interruption.at_once = False
-        for budget in budgets:
-            driver.add_budget(_for_search(budget, config))
-        driver.run()
-        close_run(log, pool, driver.watch)
-        driver.note_session()
+        work(log, pool, budgets, observe)
     remember_seconds(log)
     print_result(log, console)
 
@@ -124,23 +104,11 @@ def introduction(log: RunLog, config: Config, workers: int, budgets: list[Budget
         f"Everything is kept in {log.folder}. Ctrl-C stops the search, and "
         f"'evolve resume {log.folder}' goes on with it."
     )
-    if not again:
+    if not again and config.tune_start:
         yield (
-            f"First the constants of {start} itself are tuned, so that no lucky constant passes "
-            f"for a discovery ({config.tuning_evaluations + 1} short trainings)."
+            f"It begins with {start} whose constants are tuned, so that no lucky constant passes "
+            f"for a discovery."
         )
-
-
-def _for_search(budget: Budget, config: Config) -> Budget:
-    """A time is for the search and its closing; a count is that of the search."""
-    if budget.kind != SECONDS:
-        return budget
-    return budget._replace(amount=budget.amount * (1 - config.closing_share))
-
-
-def _is_sought(start: Program) -> bool:
-    """Whether a start program is Lion but for its constants: then nothing is discovered."""
-    return analyse(start).structure == analyse(zoo("lion")).structure
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -153,27 +121,14 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.start is not None:
         settings["start"] = arguments.start
     if arguments.in_flight is not None:
-        settings["look_ahead"] = whole_number("--in-flight", arguments.in_flight)
+        settings["in_flight"] = whole_number("--in-flight", arguments.in_flight)
     if arguments.objective is not None:
         settings["objective"] = arguments.objective
     return {"start": DEFAULT_START, **settings}
 
 
-def configured(settings: dict[str, Any]) -> Config:
-    """A run's configuration: these settings, and for all others their defaults."""
-    return Config.from_json(_with_program({"start": DEFAULT_START, **settings}))
-
-
-def _with_program(settings: dict[str, Any]) -> dict[str, Any]:
-    """With the text of the start program in the place of its name."""
-    start = settings.get("start")
-    if isinstance(start, str):  # anything else is refused by the configuration
-        return {**settings, "start": to_text(with_slots(load_program(start)))}
-    return settings
-
-
 def _check_agreement(config: Config, path: str) -> None:
-    difference = config.difference(_with_program(read_config(Path(path))))
+    difference = config.difference(with_program(read_config(Path(path))))
     if difference:
         raise BadInput(
             f"'{path}' does not agree with the run's configuration "

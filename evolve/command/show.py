@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from evolve.budget import duration
 from evolve.command.conclusion import conclusion
 from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
-from evolve.search.budget import duration
 from evolve.search.log import Record, RunLog
-from evolve.search.summary import (
+from evolve.summary import (
     FITTEST,
     PAPER_HIT_RATE,
     PAPER_REDUNDANT_SHARE,
@@ -26,8 +26,15 @@ from evolve.search.summary import (
 from primitives.abstract import analyse
 from primitives.text import from_text, statement_text
 
+#: Where the constants of the start program come from.
+_CONSTANTS = {
+    "recorded": "its constants tuned on this task and recorded with evolve",
+    "kept": "its constants tuned in an earlier run on this task",
+    "tuned": "its constants tuned when this run began",
+    "as given": "its constants as they were given",
+}
 #: Characters of a mutation that fit beside the other columns of a narrow terminal.
-_MUTATION = 44
+_MUTATION = 38
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -65,8 +72,7 @@ def _print_counts(s: dict[str, Any], console: Console) -> None:
     rate = s["evals_per_second"]
     lines = [
         f"programs   {s['generated']:,} generated, {s['evaluated']:,} trained, "
-        f"{s['passed_over']:,} more passed over, {s['invalid']:,} invalid ones rejected; "
-        f"rounds {s['rounds']}",
+        f"{s['passed_over']:,} more passed over, {s['invalid']:,} invalid ones rejected",
         f"time       {duration(s['seconds'])}"
         + (f", {rate:.1f} evaluations a second" if rate else "")
         + f"; {s['training_steps']:,} training steps",
@@ -84,7 +90,9 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
     if champion is None or baseline is None:
         _out(console, "nothing has been trained yet")
         return
-    _out(console, f"baseline   #{baseline['id']}: {_losses(baseline)}, the tuned start program")
+    constants = _CONSTANTS[(baseline["tuned"] or {}).get("constants", "as given")]
+    losses = _losses(baseline)
+    _out(console, f"baseline   #{baseline['id']}: {losses}, the start program, {constants}")
     if champion["id"] == baseline["id"]:
         _out(console, "champion   none: no program was found that is better than the tuned start")
     else:
@@ -117,10 +125,10 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
     )
     table = Table("id", "fitness", "seeds", "slots", "statements", "mutation", box=None)
     condition = (
-        "round > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
+        "number > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
         f"ORDER BY {FITTEST} LIMIT ?"
     )
-    rows = log.select(f"SELECT number, seeds FROM proposals WHERE {condition}", (top,))
+    rows = log.select(f"SELECT number, trained FROM proposals WHERE {condition}", (top,))
     for number, seeds in rows:
         record = log.record(number)
         assert record is not None
@@ -130,7 +138,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
             str(seeds),
             str(record.slots),
             str(record.live),
-            shorten(record.mutation, _MUTATION, placeholder=" …"),
+            shorten(record.told, _MUTATION, placeholder=" …"),
         )
     console.print(table)
 
@@ -161,7 +169,7 @@ def _ancestry(log: RunLog, record: Record) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     current: Record | None = record
     while current is not None:
-        entry = {"id": current.number, "mutation": current.mutation, "fitness": current.fitness}
+        entry = {"id": current.number, "mutation": current.told, "fitness": current.fitness}
         steps.append(entry)
         current = None if current.parent is None else log.record(current.parent)
     return steps[::-1]

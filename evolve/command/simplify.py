@@ -6,11 +6,11 @@ import argparse
 import json
 from typing import Any
 
+from evolve.budget import EVALUATIONS, parse_budget
 from evolve.command.trials import task_names, trials_pool
 from evolve.errors import BadInput
 from evolve.judge.trials import Trials
 from evolve.programs import load_program
-from evolve.search.budget import EVALUATIONS, parse_budget
 from evolve.understand.ablation import MARGIN, PAIRS, Ablation
 from evolve.understand.chain import ABLATION, LIMIT, Step
 from evolve.understand.simplify import Chain, prove, simplify

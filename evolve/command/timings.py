@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 
 from evolve.cache import read_cache, write_cache
+from evolve.provenance import machine
 from evolve.search.log import RunLog
-from evolve.search.provenance import machine
 
 _FILE = "seconds.json"
 

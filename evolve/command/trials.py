@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolve.command.options import check_names, worker_count
 from evolve.search.config import Config
-from evolve.search.session import search_path
+from evolve.search.driver import search_path
 from evolve.workers import Pool, Setup, open_pool
 from primitives.text import to_text
 from primitives.zoo import zoo

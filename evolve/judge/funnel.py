@@ -13,10 +13,9 @@ from statistics import fmean
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.judge import tuning
+from evolve.judge import ending, final_selection, tuning
 from evolve.judge.searched import Searched
 from evolve.judge.trials import HELDOUT
-from evolve.search import ending, final_selection
 from evolve.search.fitness import Losses
 from primitives.program import Program
 from primitives.text import from_text, to_text

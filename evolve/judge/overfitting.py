@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from evolve.judge import final_selection
 from evolve.judge.searched import Searched
-from evolve.search import final_selection
-from evolve.search.log import AGAIN, RunLog
+from evolve.search.log import MORE_SEEDS, RunLog
 from proxy_tasks.status import FINISHED
 
 _LEFT_OUT = "the curve of overfitting: too little of the budget is left"
@@ -49,9 +49,9 @@ def bests(log: RunLog) -> list[tuple[int, float]]:
     """
     config = log.meta("config")
     rows = log.select(
-        f"SELECT CASE mutation WHEN '{AGAIN}' THEN parent ELSE number END, fitness "
-        "FROM programs WHERE round > 0 AND source IS NULL AND outcome = ? "
-        "AND replicates = ? AND fitness > 0 ORDER BY number",
+        f"SELECT CASE mutation WHEN '{MORE_SEEDS}' THEN parent ELSE number END, fitness "
+        "FROM programs WHERE number > 0 AND source IS NULL AND outcome = ? "
+        "AND seeds = ? AND fitness > 0 ORDER BY number",
         (FINISHED, config["replicates"][-1]),
     )
     found: list[tuple[int, float]] = []

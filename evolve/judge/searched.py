@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from evolve.judge import ending, final_selection
 from evolve.judge.trials import Trials
-from evolve.search import ending, final_selection
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import check_tasks
 from evolve.search.fitness import Losses

@@ -1,30 +1,39 @@
 """The start program with its constants tuned at a rung: done once, recorded, read afterwards.
 
-At a larger rung other constants are best, and a baseline that keeps those of the small one
-is too easy to beat. Most of the way is gone on the first rung, where trainings are cheap.
+A search begins with the start program tuned on its tasks, so that no lucky constant passes for a
+discovery. At a larger rung other constants are best, and a baseline that keeps those of the small
+one is too easy to beat; most of the way is gone on the first rung, where trainings are cheap.
 A tuning is a function of its key alone (tasks with their data and model, rung, start
-program), so it makes no difference to a result whether it was done now or read. That of
-the default start on the default task is shipped in `tunings.json`; others are kept in the
-user's cache.
+program), so it makes no difference to a result whether it was done now or read. Those of
+the default start on built-in tasks are recorded in `tunings.json`; others are kept in the
+user's cache, and in the log of the run that made them.
 
-`python -m evolve.judge.tuning TASK RUNG` prints a record to ship.
+`python -m evolve.judge.tuning TASK RUNG PROGRAM` prints a record for that file.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evolve.cache import read_cache, write_cache
 from evolve.judge.trials import COARSE, FINE, Trials
-from evolve.search.provenance import provenance
+from evolve.provenance import provenance
+from evolve.search.config import Config
+from evolve.search.fitting import rescaled
+from evolve.search.probe import Stretch
+from evolve.workers import Pool, Setup, open_pool
+from primitives.program import Program
 from primitives.text import from_text, to_text
 
-#: Constants tried on the first rung, then at the larger one, and the seeds of each trial.
+#: Constants tried on the first rung, then at the larger one, and the seeds of each trial; and
+#: constants tried for a search.
 FIRST, TRIALS, SEEDS = 480, 96, 2
+SEARCH = 280
 #: Factors of the update that are tried at a larger rung beside 1.
 FACTORS = (0.125, 0.25, 0.5, 2.0)
 SHIPPED = Path(__file__).with_name("tunings.json")
@@ -74,6 +83,28 @@ def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
     return _found(json.loads(SHIPPED.read_text()), tasks, rung, start)
 
 
+def tuned_start(pool: Pool, config: Config, watch: Callable[[], None]) -> dict[str, Any]:
+    """What a search begins with: the start program with constants tuned on its tasks.
+
+    The `program`, where its constants come from (`recorded`, `kept`, `tuned` or `as given`),
+    and the tuning.
+
+    Arguments:
+        pool: started, with the run's tasks.
+        config: of the run.
+        watch: called often while trainings are waited for; it may raise.
+    """
+    start = config.start
+    if not (config.tune_start and from_text(start).constants):
+        return {"program": start, "constants": "as given", "tuning": None}
+    trials = Trials(pool, SEEDS, watch=watch)
+    found, source = shipped(trials.tasks, 1, start), "recorded"
+    if found is None:
+        found = tuned(trials, trials, 1, start)
+        source = "tuned" if trials.trainings else "kept"
+    return {"program": found.program, "constants": source, "tuning": asdict(found)}
+
+
 def tuned(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
     """The start program tuned at a rung, from the user's cache if it was tuned before.
 
@@ -93,11 +124,13 @@ def tuned(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
 def _tune(
     first: Trials, large: Trials, rung: int, start: str, seeds: int, effort: int = 1
 ) -> Tuning:
-    tries = (FIRST * effort, TRIALS * effort)
-    ((small, _),) = first.at_best_scale([from_text(start)])
-    small = first.tuned(small, tries[0]) if small.constants else small
-    ((best, _),) = large.at_best_of([small], FACTORS)
-    best = large.tuned(best, tries[1]) if best.constants else best
+    tries = (SEARCH * effort, 0) if rung == 1 else (FIRST * effort, TRIALS * effort)
+    ((best, _),) = first.at_best_scale([from_text(start)])
+    best = _folded(best, from_text(start), first.tasks)
+    best = first.tuned(best, tries[0]) if best.constants else best
+    if rung > 1:
+        ((best, _),) = large.at_best_of([best], FACTORS)
+        best = large.tuned(best, tries[1]) if best.constants else best
     return Tuning(
         tasks=_identity(large.tasks),
         rung=rung,
@@ -105,10 +138,18 @@ def _tune(
         program=to_text(best),
         trials=tries,
         seeds=seeds,
-        steps=first.steps + large.steps,
-        cost=first.steps + rung * large.steps,
+        steps=first.steps + (large.steps if rung > 1 else 0),
+        cost=first.steps + (rung * large.steps if rung > 1 else 0),
         provenance=provenance(),
     )
+
+
+def _folded(best: Program, start: Program, tasks: dict[str, Any]) -> Program:
+    """The start at its best scale, without a statement more if one of its constants can be it."""
+    stretches = [Stretch(facts["stretch"]) for facts in tasks.values() if facts.get("stretch")]
+    if best == start or not stretches:
+        return best
+    return rescaled(start, float(best.statements[-1].arguments[1]), stretches)
 
 
 def _identity(tasks: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -130,13 +171,12 @@ def _found(records: list[Any], tasks: dict[str, Any], rung: int, start: str) -> 
 
 def main() -> None:
     """Tune a program on a task at a rung, with twice the effort, and print the record."""
-    from evolve.workers import Setup, open_pool
-
     task, rung = sys.argv[1], int(sys.argv[2])
     start = to_text(from_text(Path(sys.argv[3]).read_text()))
-    setup = Setup({"program": start, "tasks": [task], "rung": 1, "seeds": [0]})
+    setup = Setup({"program": start, "tasks": [task], "rung": 1, "seeds": [0], "stretch": True})
     with open_pool(setup, 0) as pool:
-        first, large = Trials(pool, 2 * SEEDS), Trials(pool, 2 * SEEDS, rung=rung)
+        first = Trials(pool, 2 * SEEDS)
+        large = Trials(pool, 2 * SEEDS, rung=rung) if rung > 1 else first
         print(json.dumps(asdict(_tune(first, large, rung, start, 2 * SEEDS, 2)), indent=2))
 
 

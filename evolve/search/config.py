@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput, nearest
 from primitives.functions import BY_NAME
+from primitives.program import Program
 from proxy_tasks.task import memory_share
 
-RESTARTS = ("alternate", "start", "best")
 EQUAL_MEMORY, LOSS = "equal-memory", "loss"
 OBJECTIVES = (EQUAL_MEMORY, LOSS)
 EVOLUTION, RANDOM = "evolution", "random"
 METHODS = (EVOLUTION, RANDOM)
+#: What an optimizer may keep from step to step, whatever the search starts from (arXiv
+#: 2302.06675, section 2.1: `m` and `v` in the signature). Mutations add no slot of their own.
+SLOTS = 2
 _NOT_FINITE = (float("inf"), float("-inf"))
 
 
@@ -27,52 +31,43 @@ class Config:
     Attributes:
         seed: of every random choice of the search.
         tasks: names of proxy tasks; the fitness is the mean over them.
-        start: text of the start program.
+        start: text of the program that the search begins with, its constants as given.
         objective: `equal-memory`: the model is as large as the start program's memory
             (weights, gradients, slots) allows, and a program competes with those of as
             many slots; `loss`: one model, and one population, for all.
         population: programs kept (arXiv 2302.06675: 1000).
         tournament: members drawn to choose a parent, the fittest wins (paper: 2).
-        niche_tournament: niches drawn to choose the one a parent comes from, the one
-            with the best program wins.
-        constants_share: share of the programs trained that differ from their parent in
-            constants alone; the others come from the paper's three mutations, a third each.
+        elite_share: share of the parents that are elite, the best of their length; the
+            others are drawn from the population by tournament.
+        constants_share: share of the children that differ from their parent in constants
+            alone; the others come from the paper's three mutations, a third each.
         constants_tournament: members drawn to choose the parent of such a child.
-        optimism: what tuning is expected to bring a structure, of which one program has
-            been trained, in fitness; less by the square root of their number.
-        complexity_cost: of a live statement, in fitness, when parents are chosen.
-        statement_price: what a live statement must bring on fresh seeds, in fitness, when
-            the champion is chosen.
-        candidates: children drawn, of which the most promising is trained.
-        elite_share: share of the parents that are elite, the best of their length in this
-            round; the others are drawn from the population by tournament.
         on_edges: share of the insertions that are made where their value is read; the
             others at a random place, for a random variable (the paper's). As many of the
             deletions undo such an insertion.
-        stretches: whether children are run on a stretch of gradients first: those that step
-            like their parent, or quite otherwise, are passed over, and the others are
-            given steps as large as their parent's.
+        probe: whether children take some steps on recorded gradients first: those that
+            step like their parent, or quite otherwise, are passed over. Without, nothing
+            is known for the next two.
+        match_scale: whether children are given steps as large as their parent's.
+        drop_idle: whether statements that change no step are taken out of children.
         structure_tries: how many programs of one structure those mutations may train
             between two new bests.
-        patience: programs without a new best of the round before a new round starts.
-        restart: where rounds after the first start: `start` (the tuned start
-            program), `best` (the best found), or `alternate`, best first.
         replicates: on how many seeds (initial weights and batches) a program is trained:
-            first, and when it is the best of its niche so far, then, and so on.
+            first, and while it is ahead of the best so far, then, and so on.
         hurdle_slack: how far, at a quarter of the steps and at the end of the
-            first replicate, a loss may lie above the population's median, as a
+            first seed, a loss may lie above the population's median, as a
             share of what the baseline gains by training.
-        tuning_evaluations: distinct programs trained to tune the constants of
-            the start program before the search.
-        tuning_population, tuning_tournament: as above, for the tuning.
-        max_statements: insertions are off at this length; 0 means no limit.
+        tune_start: whether the constants of the start program are tuned before the search.
         method: `evolution`; or `random`, the control in which children are random programs.
-        without: functions of the table that no insertion uses.
-        look_ahead: evaluations in flight. Part of the configuration, because it
-            decides which results a child can know of; more workers than this idle.
+        without: functions of the table that no mutation uses.
+        in_flight: trainings in flight, and half as many proposals. Part of the
+            configuration, because it decides which results a child can know of; more
+            workers than this idle.
         time_limit: seconds after which one evaluation counts as hanging.
         finalists: programs judged again on fresh seeds when the budget is spent.
         judge_seeds: fresh seeds for the finalists, and again for the champion.
+        statement_price: what a live statement must bring on fresh seeds, in fitness, when
+            the champion is chosen.
         closing_share: the share of a run that its closing may take (larger rungs,
             simplification, name), in training steps; 0 means no closing.
     """
@@ -83,50 +78,41 @@ class Config:
     objective: str = EQUAL_MEMORY
     population: int = 200
     tournament: int = 2
+    elite_share: float = 0.5
     constants_share: float = 0.4
     constants_tournament: int = 8
-    optimism: float = 0.015
-    complexity_cost: float = 0.005
-    statement_price: float = 0.01
-    candidates: int = 16
-    elite_share: float = 0.5
-    structure_tries: int = 2
     on_edges: float = 0.75
-    stretches: bool = True
-    niche_tournament: int = 2
-    patience: int = 4_000
-    restart: str = "start"
+    probe: bool = True
+    match_scale: bool = True
+    drop_idle: bool = True
+    structure_tries: int = 2
     replicates: tuple[int, ...] = (1, 2, 4, 8, 16)
     hurdle_slack: tuple[float, float] = (0.02, 0.05)
-    tuning_evaluations: int = 600
-    tuning_population: int = 20
-    tuning_tournament: int = 8
-    max_statements: int = 0
+    tune_start: bool = True
     method: str = EVOLUTION
     without: tuple[str, ...] = ()
-    look_ahead: int = 16
+    in_flight: int = 16
     time_limit: float = 60.0
     finalists: int = 24
     judge_seeds: int = 16
+    statement_price: float = 0.01
     closing_share: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("population", "tournament", "look_ahead", "tuning_population"):
+        counts = (
+            "population",
+            "tournament",
+            "constants_tournament",
+            "structure_tries",
+            "in_flight",
+        )
+        for name in (*counts, "finalists", "judge_seeds"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("tuning_tournament", "patience", "finalists", "judge_seeds"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("niche_tournament", "constants_tournament", "structure_tries", "candidates"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("on_edges", "constants_share", "elite_share"):
+        for name in ("elite_share", "constants_share", "on_edges"):
             fits = 0 <= getattr(self, name) <= 1
             _require(fits, name, getattr(self, name), "a share from 0 to 1")
-        for name in ("optimism", "complexity_cost", "statement_price"):
+        for name in ("seed", "statement_price"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("seed", "tuning_evaluations", "max_statements"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        # With one statement, `update = sign(g)` would have no valid child.
-        fits = self.max_statements != 1
-        _require(fits, "max_statements", self.max_statements, "0 (no limit), or 2 or more")
         _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
         growing = self.replicates == tuple(sorted(set(self.replicates)))
         _require(
@@ -137,16 +123,22 @@ class Config:
         )
         closing_fits = 0 <= self.closing_share < 1
         _require(closing_fits, "closing_share", self.closing_share, "a share from 0 to below 1")
-        objectives = "one of " + ", ".join(OBJECTIVES)
-        _require(self.objective in OBJECTIVES, "objective", self.objective, objectives)
-        _require(self.method in METHODS, "method", self.method, "one of " + ", ".join(METHODS))
+        for name, choices in (("objective", OBJECTIVES), ("method", METHODS)):
+            value = getattr(self, name)
+            _require(value in choices, name, value, "one of " + ", ".join(choices))
         known = set(self.without) <= BY_NAME.keys()
         _require(known, "without", self.without, "names of functions")
-        _require(self.restart in RESTARTS, "restart", self.restart, "one of " + ", ".join(RESTARTS))
-        _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
         slack_fits = len(self.hurdle_slack) == 2 and min(self.hurdle_slack) >= 0
         _require(slack_fits, "hurdle_slack", self.hurdle_slack, "two numbers, 0 or more")
+        _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", self.tasks, "different tasks")
+
+    def niches(self, slots: int) -> int:
+        """How many populations there are, by live slots, if the start has so many slots.
+
+        One for each number of them, and one for more.
+        """
+        return slots + 2 if self.objective == EQUAL_MEMORY else 1
 
     def share(self, slots: int, start: int) -> float:
         """How many times the weights of the start program's model a program's may have.
@@ -182,6 +174,16 @@ class Config:
         mine = self.to_json()
         theirs = Config.from_json({**mine, **other}).to_json()
         return [f"{k}: {mine[k]!r} -> {theirs[k]!r}" for k in mine if mine[k] != theirs[k]]
+
+
+def with_slots(program: Program) -> Program:
+    """With slots that lie idle, up to `SLOTS`: SGD keeps no momentum, but a child of it may."""
+    slots = list(program.slots)
+    taken = {*slots, *(statement.target for statement in program.statements)}
+    names = (f"{letter}{number or ''}" for number in count() for letter in "mv")
+    while len(slots) < SLOTS:
+        slots.append(next(name for name in names if name not in taken))
+    return Program(program.statements, tuple(slots))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The driver: moves programs between evolution, log and pool until the budget is spent.
+"""The driver: moves programs between state, log and pool until the budget is spent.
 
 Rows are stored before they are dispatched, and committed in order, so a driver
 that dies at any moment can be followed by another that goes on as if nothing
@@ -7,30 +7,32 @@ had happened.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from evolve.errors import BadInput
-from evolve.search import final_selection
-from evolve.search.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
+from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
+from evolve.errors import BadInput, PoolError
 from evolve.search.config import Config
-from evolve.search.evolution import Evolution
-from evolve.search.fitness import Losses, final_losses
+from evolve.search.fitness import Losses
 from evolve.search.log import Record, RunLog
-from evolve.search.stretches import Stretch
-from evolve.workers import Finished, Pool
-from proxy_tasks.status import FINISHED
+from evolve.search.state import Draft, State, Step
+from evolve.workers import Finished, Pool, Setup
+from primitives.abstract import analyse
+from primitives.text import from_text
 
 #: Seconds between looks at signals and the clock while waiting.
-_TICK = 0.5
+TICK = 0.5
 #: Seconds between two notes of how long the session has gone on.
 _NOTE_EVERY = 1.0
-#: The phase of which the rounds tell more; the others are told by their names.
-SEARCH = "search"
-#: The most proposals and commits that one transaction holds.
+#: The most steps that one transaction holds.
 _BATCH = 256
+#: How often a proposal is asked for whose worker dies.
+_ATTEMPTS = 2
 
 Observer = Callable[["Driver"], None]
 
@@ -40,30 +42,37 @@ class Driver:
 
     Arguments:
         log: the run, open for writing.
-        pool: started, with the run's tasks.
+        pool: started, with the run's tasks; see `worker_setup`.
         observe: called often, to show progress.
     """
 
-    def __init__(self, log: RunLog, pool: Pool, observe: Observer) -> None:
+    def __init__(self, log: RunLog, pool: Pool, observe: Observer = lambda driver: None) -> None:
         self.log = log
         self.pool = pool
         self._observe = observe
         self.config = Config.from_json(log.meta("config"))
         self.untrained = check_tasks(log, pool)
-        self.evolution = Evolution(self.config, self.untrained, self._stretches())
-        self.evolution.restore(log.records())
-        self.rejected = int(log.select("SELECT total(rejected) FROM programs")[0][0])
+        start = (log.meta("tuned_start") or {"program": self.config.start})["program"]
+        self.state = State(self.config, start, self.untrained)
+        drains = {at: data["drafts"] for at, _, data in log.events("drained")}
+        self.state.restore(log.records(), drains)
         self.steps = log.training_steps()
+        #: By key: a row's number, or minus one less the draft's.
         self._answers: dict[int, Finished] = {}
+        #: How often each proposal that is in flight was asked for.
+        self._asked: dict[int, int] = {}
+        self._begun: deque[Record] = deque()
         self._began = self._noted = time.monotonic()
         self._cpu = time.process_time()
         self._before, self._session = self._open_session()
-        self.phase = SEARCH
+        self.phase = "starting"
 
     @property
     def seconds(self) -> float:
         """How long the run has gone on, all sessions together."""
         return self._before + time.monotonic() - self._began
+
+    # -- the budget ----------------------------------------------------------
 
     def add_budget(self, budget: Budget) -> None:
         """Let the run go on for this much more."""
@@ -87,24 +96,29 @@ class Driver:
 
     def _spent(self, kind: str) -> float:
         spent: dict[str, float] = {
-            EVALUATIONS: self.evolution.evaluated,
-            PROGRAMS: self.evolution.generated,
+            EVALUATIONS: self.state.evaluated,
+            PROGRAMS: self.state.generated,
             SECONDS: self.seconds,
             STEPS: self.steps,
         }
         return spent[kind]
 
-    def run(self) -> None:
-        """Search until the budget is spent, then judge."""
-        self.search()
-        self._judge()
-        self.note_session()
+    # -- the search ----------------------------------------------------------
+
+    def begin_with(self, tuned: dict[str, Any]) -> None:
+        """Search from a start program whose constants are tuned; `program` is its text."""
+        with self.log.transaction():
+            self.log.set_meta("tuned_start", tuned)
+        self.state = State(self.config, tuned["program"], self.untrained)
 
     def search(self) -> None:
         """Search until the budget is spent."""
-        for record in self.evolution.pending:
+        for draft in self.state.drafts:
+            self._ask(draft)
+        for record in self.state.pending:
             self._dispatch(record)
         self._target = self.target()
+        self.phase = "searching"
         while self._advance():
             self._observe(self)
             self._wait()
@@ -121,42 +135,71 @@ class Driver:
         with self.log.transaction():
             self._note_session()
 
-    # -- the search ----------------------------------------------------------
-
     def _advance(self) -> bool:
-        """Propose and commit all that can be without waiting; False when nothing is left."""
-        fresh: list[Record] = []
-        events = 0
+        """Take all steps that can be taken without waiting; False when nothing is left."""
         with self.log.transaction():
-            while events < _BATCH:
-                events += 1
-                record = None if self._is_spent() else self.evolution.propose()
-                if record is not None:
-                    self.log.add(record)
-                    self.rejected += record.rejected
-                    fresh.append(record)
-                elif not self._commit_next():
+            for _ in range(_BATCH):
+                if not self._take_step():
                     break
             if time.monotonic() - self._noted >= _NOTE_EVERY:
                 self._note_session()
-        for record in fresh:
-            self._dispatch(record)
-        return bool(self.evolution.pending) or not self._is_spent()
+        while self._begun:  # they are stored now
+            self._dispatch(self._begun.popleft())
+        return self.state.next_step() is not Step.NOTHING or not self._is_spent()
+
+    def _take_step(self) -> bool:
+        """Take the next step; False if it has to wait, or there is none."""
+        state = self.state
+        step = state.next_step()
+        if step is Step.COMMIT:
+            return self._commit()
+        if self._is_spent():
+            return self._drain()
+        if step is Step.ACCEPT:
+            return self._accept()
+        if step is Step.DRAFT:
+            self._ask(state.draft())
+        elif step is Step.BEGIN:
+            self._begin(state.begin())
+        elif step is Step.MORE_SEEDS:
+            self._begin(state.more_seeds())
+        else:
+            state.go_on()
+        return True
 
     def _is_spent(self) -> bool:
         return self._target is None or self._spent(self._target.kind) >= self._target.amount
 
-    def _commit_next(self) -> bool:
-        if not self.evolution.pending:
+    def _drain(self) -> bool:
+        """Begin nothing more; whether something is left to be committed."""
+        if not self.state.draining:
+            clock = self._target is not None and self._target.kind == SECONDS
+            self._event("drained", {"drafts": self.state.drafted}, clock)
+            self.state.drain()
+        return self.state.next_step() is Step.COMMIT
+
+    def _begin(self, record: Record) -> None:
+        self.log.add(record)
+        self._begun.append(record)
+
+    def _accept(self) -> bool:
+        finished = self._answers.pop(_key(self.state.drafts[0]), None)
+        if finished is None:
             return False
-        head = self.evolution.pending[0]
+        record = self.state.accept(finished.answer["children"])
+        if record is not None:
+            self._begin(record)
+        return True
+
+    def _commit(self) -> bool:
+        head = self.state.pending[0]
         if head.source is not None:
-            self.log.settle(self.evolution.commit(None))
+            self.log.settle(self.state.commit(None))
             return True
         finished = self._answers.pop(head.number, None)
         if finished is None:
             return False
-        record = self.evolution.commit(finished.answer)
+        record = self.state.commit(finished.answer)
         self.steps += record.steps or 0
         self.log.settle(record, finished.seconds)
         if "detail" in finished.answer:
@@ -164,102 +207,67 @@ class Driver:
             self._event("fault", note, clock=True)
         return True
 
-    def _dispatch(self, record: Record) -> None:
-        if record.source is None:
-            request = self._request(record, self.evolution.seeds(record))
-            request["hurdles"] = record.hurdles
-            self.pool.submit(record.number, request, self.config.time_limit)
+    # -- the pool ------------------------------------------------------------
 
-    def _request(
+    def _ask(self, draft: Draft) -> None:
+        """Ask for children of a parent; at once, since trainings wait for them."""
+        request = {
+            "action": "propose",
+            "program": draft.program,
+            "constants": draft.constants,
+            "seed": draft.seed,
+        }
+        self._asked[_key(draft)] = self._asked.get(_key(draft), 0) + 1
+        self.pool.submit(_key(draft), request, self.config.time_limit, first=True)
+
+    def _dispatch(self, record: Record) -> None:
+        if record.source is not None:
+            return
+        request = self.request(record, self.state.seeds(record))
+        request["hurdles"] = record.hurdles
+        self.pool.submit(record.number, request, self.config.time_limit)
+
+    def request(
         self, record: Record, seeds: list[int], split: str = "validation"
     ) -> dict[str, Any]:
+        """What a pool is asked for: training a program on some seeds."""
         return {
             "action": "evaluate",
             "program": record.program,
             "tasks": list(self.config.tasks),
             "rung": 1,
-            "share": self.config.share(record.slots, self.evolution.start_slots),
+            "share": self.config.share(record.slots, self.state.start_slots),
             "seeds": seeds,
             "split": split,
         }
 
     def _wait(self) -> None:
-        pending = self.evolution.pending
-        if pending and pending[0].source is None and pending[0].number not in self._answers:
-            finished = self.pool.next(_TICK)
-            if finished is not None:
-                self._answers[finished.key] = finished
+        """Take what workers have answered, after a while at the latest."""
+        finished = self.pool.next(TICK) if self._is_waiting() else None
+        while finished is not None:
+            self._received(finished)
+            finished = self.pool.next(0.0)
 
-    # -- the judgement -------------------------------------------------------
+    def _is_waiting(self) -> bool:
+        step, state = self.state.next_step(), self.state
+        if step is Step.ACCEPT:
+            return _key(state.drafts[0]) not in self._answers
+        return step is Step.COMMIT and state.pending[0].number not in self._answers
 
-    def _judge(self) -> None:
-        """Choose the champion on fresh seeds and compare it on held-out data."""
-        self.phase = "judging the finalists on fresh seeds"
-        evolution = self.evolution
-        finalists = dict.fromkeys([evolution.baseline, *self._finalists()])
-        judged = self._judge_stage(final_selection.FINAL, list(finalists))
-        statements = {n: self.log.complexity(n)[1] for n in judged}
-        price = self.config.statement_price
-        champion = final_selection.champion(
-            judged, evolution.baseline, self.untrained, statements, price
-        )
-        pair = list(dict.fromkeys([evolution.baseline, champion]))
-        self._judge_stage(final_selection.HELDOUT, pair)
-        facts = {"baseline": evolution.baseline, "champion": champion}
-        if ("finished", facts) not in [event[1:] for event in self._events_here()]:
-            with self.log.transaction():
-                self._event("finished", facts)
-
-    def _finalists(self) -> list[int]:
-        """For each number of slots the best of each length, and then of each structure."""
-        rows = self.log.select(
-            "SELECT number, slots, max(fitness) AS best FROM proposals WHERE round > 0 "
-            "AND source IS NULL AND outcome = ? AND fitness > 0 "
-            "GROUP BY slots, structure ORDER BY best DESC, number",
-            (FINISHED,),
-        )
-        # Few seeds tell little, and some are easy.
-        rows.sort(key=lambda row: self.evolution.bests.worth(row[0]), reverse=True)
-        found: dict[int, list[int]] = {}
-        front = [(n, self.log.complexity(n)[0]) for n in self.evolution.bests.front()]
-        for number, slots in [*front, *(row[:2] for row in rows)]:
-            found.setdefault(slots, []).append(number)
-        share = -(-self.config.finalists // max(len(found), 1))
-        return [n for numbers in found.values() for n in [*dict.fromkeys(numbers)][:share]]
-
-    def _judge_stage(self, stage: str, numbers: list[int]) -> dict[int, Losses]:
-        """The losses of programs on the seeds of a stage."""
-        here = self.evolution.proposed
-        count = self.config.judge_seeds * (2 if stage == final_selection.HELDOUT else 1)
-        missing = [n for n in numbers if n not in self.log.judgements(here, stage)]
-        # A training on every seed is many times a search evaluation.
-        limit = self.config.time_limit * count
-        for number in missing:
-            record = self.log.record(number)
-            assert record is not None
-            request = self._request(
-                record, final_selection.seeds(stage, count), final_selection.SPLIT[stage]
-            )
-            self.pool.submit(number, request, limit)
-        answers: dict[int, Finished] = {}
-        for number in missing:  # stored in order, whichever ends first
-            while number not in answers:
-                self._observe(self)
-                finished = self.pool.next(_TICK)
-                if finished is not None:
-                    answers[finished.key] = finished
-            answer = answers[number].answer
-            with self.log.transaction():
-                losses = final_losses(answer["losses"]) if answer["outcome"] == FINISHED else {}
-                self.log.add_judgement(here, number, stage, losses, answer["steps"])
-            self.steps += answer["steps"]
-        return self.log.judgements(here, stage)
+    def _received(self, finished: Finished) -> None:
+        asked = self._asked.pop(finished.key, 0)
+        if not asked or "children" in finished.answer:
+            self._answers[finished.key] = finished
+            return
+        draft = next((d for d in self.state.drafts if _key(d) == finished.key), None)
+        if draft is None:
+            return
+        if asked == _ATTEMPTS:
+            raise PoolError(f"no children could be proposed: {finished.answer['detail']}")
+        self._asked[finished.key] = asked
+        self._ask(draft)
 
     # -- the books -----------------------------------------------------------
-
-    def _stretches(self) -> list[Stretch]:
-        tasks = self.log.meta("tasks").values() if self.config.stretches else ()
-        return [Stretch(facts["stretch"]) for facts in tasks if facts.get("stretch")]
 
     def _open_session(self) -> tuple[float, int]:
         ((before,),) = self.log.select("SELECT total(seconds) FROM sessions")
@@ -278,10 +286,12 @@ class Driver:
         self.log.note_session(self._session, time.monotonic() - self._began, facts)
 
     def _event(self, kind: str, data: Any, clock: bool = False) -> None:
-        self.log.add_event(self.evolution.proposed, kind, data, clock)
+        self.log.add_event(self.state.proposed, kind, data, clock)
 
-    def _events_here(self) -> list[tuple[int, str, Any]]:
-        return [e for e in self.log.events() if e[0] == self.evolution.proposed]
+
+def _key(draft: Draft) -> int:
+    """Of a draft's request; those of rows are their numbers."""
+    return -1 - draft.number
 
 
 def check_tasks(log: RunLog, pool: Pool) -> Losses:
@@ -303,3 +313,33 @@ def check_tasks(log: RunLog, pool: Pool) -> Losses:
                     f"but the run began with {known[name][fact]}; start a new run"
                 )
     return {name: facts["untrained"] for name, facts in known.items()}
+
+
+def worker_setup(config: Config, log: str | None = None) -> Setup:
+    """What the workers of a run need to know: one function, for runs, studies and benchmarks.
+
+    Arguments:
+        config: of the run.
+        log: a file for what workers print; None discards it.
+    """
+    start = from_text(config.start)
+    slots = len(analyse(start).slots)
+    return Setup(
+        request={
+            "program": config.start,
+            "tasks": list(config.tasks),
+            "rung": 1,
+            "seeds": list(range(config.replicates[-1])),
+            "shares": [config.share(number, slots) for number in range(len(start.slots) + 2)],
+            "stretch": True,
+            "search": config.to_json(),
+        },
+        path=search_path(),
+        log=log,
+        evaluator="evolve.search.proposal:SearchWorker",
+    )
+
+
+def search_path() -> tuple[str, ...]:
+    """Where workers look for modules: a user's task may lie in the working directory."""
+    return (os.getcwd(), *(entry for entry in sys.path if entry))

@@ -24,22 +24,23 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 5
-#: The number of the start program, and of the round that tunes it.
-START = TUNING = 0
+FORMAT = 6
+#: The number of the start program.
+START = 0
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
-AGAIN = "again"
+MORE_SEEDS = "more seeds"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE programs (
-    number INTEGER PRIMARY KEY, round INTEGER NOT NULL, parent INTEGER, mutation TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, draft INTEGER, parent INTEGER,
+    mutation TEXT NOT NULL, detail TEXT NOT NULL,
     rejected INTEGER NOT NULL, passed INTEGER NOT NULL,
-    program TEXT NOT NULL, functional_hash TEXT NOT NULL, statements INTEGER NOT NULL,
-    live INTEGER NOT NULL, slots INTEGER NOT NULL,
-    structure TEXT NOT NULL, replicates INTEGER NOT NULL, source INTEGER, guess TEXT,
-    hurdles TEXT, outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
+    program TEXT NOT NULL, functional_hash TEXT NOT NULL, structure TEXT NOT NULL,
+    statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
+    seeds INTEGER NOT NULL, source INTEGER, hurdles TEXT,
+    outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
 CREATE TABLE judgements (
     sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, number INTEGER NOT NULL,
     stage TEXT NOT NULL, losses TEXT NOT NULL, steps INTEGER NOT NULL);
@@ -53,12 +54,12 @@ CREATE TABLE timings (number INTEGER PRIMARY KEY, seconds REAL NOT NULL);
 #: The rows that are programs of their own, and on how many seeds they were trained in all.
 _VIEW = f"""
 CREATE VIEW proposals AS
-    SELECT programs.*, coalesce(more.seeds, replicates) AS seeds
+    SELECT programs.*, coalesce(more.most, seeds) AS trained
     FROM programs LEFT JOIN (
-        SELECT parent, max(replicates) AS seeds FROM programs
-        WHERE mutation = '{AGAIN}' AND outcome IS NOT NULL GROUP BY parent
+        SELECT parent, max(seeds) AS most FROM programs
+        WHERE mutation = '{MORE_SEEDS}' AND outcome IS NOT NULL GROUP BY parent
     ) AS more ON more.parent = number
-    WHERE mutation != '{AGAIN}';
+    WHERE mutation != '{MORE_SEEDS}';
 """
 #: What a closing trains is told in its events.
 _EVENT_STEPS = "total(json_extract(data, '$.steps')) FROM events"
@@ -70,70 +71,57 @@ class Record:
 
     Attributes:
         number: its place in the run, from 0 (the start program).
-        round: 0 for tuning the start program's constants, then the rounds of search.
+        draft: the number of the draft that it comes from; None for the start program and for
+            rows of more seeds.
         parent: the number of the program it was mutated from.
-        mutation: what was done.
+        mutation: what was done: a mutation, `start` or `more seeds`.
+        detail: where and what, in words.
         rejected: invalid children drawn just before it.
-        passed: valid children drawn before it that were not worth training.
+        passed: valid children drawn before it that did not look worth training.
         program: its text.
         functional_hash: from abstract execution.
-        statements, live, slots: all statements, live statements, live slots.
         structure: equal for programs that differ in constants alone.
-        replicates: how many seeds its fitness stands on once it has been trained.
+        statements, live, slots: all statements, live statements, live slots.
+        seeds: on how many it has been trained when this row is settled.
         source: the number of the earlier program of equal behaviour whose result
             it takes; None if it is trained itself.
-        guess: the fitness that was expected of it before it was trained, and the standard
-            deviation of that; None if nothing was.
         hurdles: for each task the highest loss at each mark with which training goes on.
         outcome: how its evaluation ended; None until it is committed.
         fitness: None if it has none (not finite, diverged, crashed, ...); once it has
-            been trained again, on all seeds so far.
-        losses: for each task, for each replicate, the loss at each mark reached.
-        steps: training steps run for it.
+            been trained on more seeds, on all of them.
+        losses: for each task, for each seed of this row, the loss at each mark reached.
+        steps: training steps run for this row.
     """
 
     number: int
-    round: int
+    draft: int | None
     parent: int | None
     mutation: str
+    detail: str
     rejected: int
     passed: int
     program: str
     functional_hash: str
+    structure: str
     statements: int
     live: int
     slots: int
-    structure: str
-    replicates: int
+    seeds: int
     source: int | None = None
-    guess: list[float] | None = None
     hurdles: dict[str, list[float]] | None = None
     outcome: str | None = None
     fitness: float | None = None
     losses: dict[str, list[list[float]]] | None = None
     steps: int | None = None
 
-    def again(self, number: int, parent: int | None, replicates: int) -> Record:
-        """The row, as yet without an outcome, that trains the program on more seeds."""
-        return Record(
-            number=number,
-            round=self.round,
-            parent=parent,
-            mutation=AGAIN,
-            rejected=0,
-            passed=0,
-            program=self.program,
-            functional_hash=self.functional_hash,
-            statements=self.statements,
-            live=self.live,
-            slots=self.slots,
-            structure=self.structure,
-            replicates=replicates,
-        )
+    @property
+    def told(self) -> str:
+        """What was done, in words: `insert 7: update = sign(update)`."""
+        return f"{self.mutation} {self.detail}".strip()
 
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
-_JSON = ("guess", "hurdles", "losses")
+_JSON = ("hurdles", "losses")
 
 
 class RunLog:
@@ -242,7 +230,7 @@ class RunLog:
             "UPDATE programs SET outcome = ?, fitness = ?, losses = ?, steps = ? WHERE number = ?",
             [*values, record.number],
         )
-        if record.mutation == AGAIN:
+        if record.mutation == MORE_SEEDS:
             update = "UPDATE programs SET fitness = ? WHERE number = ?"
             self._connection.execute(update, (record.fitness, record.parent))
         if seconds is not None:

@@ -1,59 +1,65 @@
-"""The three mutations of the paper (arXiv 2302.06675, section 2.2).
+"""The three mutations of the paper (arXiv 2302.06675, section 2.2), and two of our own.
 
 Insert a random statement, delete one, or change one argument of one; a third
 each, drawn again until the child is valid. Functions are drawn uniformly, then
 argument tuples of a kind the function takes, then a target. A variable is
 replaced by another variable or by a new constant from N(0, 1); a constant is
 multiplied by 2^a with a from N(0, 1). Dead statements stay: they are the
-stepping stones to larger changes.
+stepping stones to larger changes. Our own are `mutate_constants`, and random
+programs, the control of the search.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from primitives.abstract import Analysis, analyse
-from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, Function
+from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, TREE, Function
 from primitives.program import UPDATE, Argument, Program, ProgramError, Statement, constant
 from primitives.text import statement_text
+
+INSERT, DELETE, CHANGE = "insert", "delete", "change"
+CONSTANTS, RANDOM = "constants", "random"
+
+#: The share of constants among the other arguments of an insertion on an edge, and of those
+#: the share that is brought nearer to 0 or to 1, by one of these factors.
+EDGE_CONSTANTS, GENTLY, NEARER = 1 / 3, 0.5, (1 / 4, 1 / 16, 1 / 64)
+#: The share of changes of constants that are fine, and their standard deviation, in powers of two.
+FINELY, FINE = 0.5, 0.3
+#: The longest random program (AdamW has 9 statements, Lion 7).
+LONGEST = 12
+
+
+class Edit(NamedTuple):
+    """A program that was changed.
+
+    Attributes:
+        program: as it is now.
+        mutation: what was done: `insert`, `delete`, `change`, `constants` or `random`.
+        detail: where and what, in words: `7: update = sign(update)`.
+    """
+
+    program: Program
+    mutation: str
+    detail: str
 
 
 class Mutant(NamedTuple):
     """A valid child.
 
     Attributes:
-        program: the child.
+        program, mutation, detail: as of an `Edit`.
         analysis: its abstract execution.
-        mutation: what was done, in words: `insert 7: update = sign(update)`.
         rejected: how many invalid children were drawn just before it.
-        passed: how many valid children were drawn before it that are not worth training.
-        alike: whether it steps as its parent does, and need not be trained for that.
-        factor: by which its steps are to be multiplied before it is trained.
-        guess: the fitness expected of it, and the standard deviation of that, if any is.
     """
 
     program: Program
-    analysis: Analysis
     mutation: str
+    detail: str
+    analysis: Analysis
     rejected: int
-    passed: int = 0
-    alike: bool = False
-    factor: float = 1.0
-    guess: list[float] | None = None
-
-
-Edit = tuple[Program, str]
-
-#: How the words of a mutation of constants alone begin.
-TUNE = "tune"
-#: How the words of a mutation end whose child takes its parent's result.
-AS_PARENT = "; steps as before"
-#: The share of constants among the other arguments of an insertion on an edge.
-EDGE_CONSTANTS = 1 / 3
-#: The standard deviation of fine changes, in powers of two.
-FINE = 0.3
 
 
 def child_rng(seed: int, number: int) -> random.Random:
@@ -64,36 +70,32 @@ def child_rng(seed: int, number: int) -> random.Random:
 def mutate(
     parent: Program,
     rng: random.Random,
-    max_statements: int = 0,
     functions: Sequence[Function] = FUNCTIONS,
     on_edges: float = 0.0,
 ) -> Mutant:
     """A valid child of `parent` that differs by one mutation.
 
-    A child whose update cannot depend on the gradient is invalid too. Statements
-    are inserted while there are fewer than `max_statements` (0: always), with one
-    of `functions`; a share `on_edges` of them where its value is read, and as large a
+    A child whose update cannot depend on the gradient is invalid too. A share `on_edges` of
+    the insertions, of one of `functions`, is made where its value is read, and as large a
     share of the deletions undoes such an insertion.
     """
 
-    def add(parent: Program, rng: random.Random) -> Edit | None:
+    def add() -> Edit | None:
         on_edge = on_edges and rng.random() < on_edges
         return (insert_on_edge if on_edge else insert)(parent, rng, functions)
 
-    def remove(parent: Program, rng: random.Random) -> Edit | None:
+    def remove() -> Edit | None:
         on_edge = on_edges and rng.random() < on_edges
         return (delete_on_edge if on_edge else delete)(parent, rng)
 
-    edits: list[Callable[[Program, random.Random], Edit | None]] = [remove, change]
-    if not max_statements or len(parent.statements) < max_statements:
-        edits.insert(0, add)
-    return first_valid(lambda: edits[rng.randrange(len(edits))](parent, rng))
+    edits = (add, remove, lambda: change(parent, rng))
+    return first_valid(lambda: edits[rng.randrange(3)]())
 
 
-def mutate_constants(parent: Program, rng: random.Random, finely: float = 0.0) -> Mutant:
+def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
     """A child of `parent` with one or more constants multiplied by 2^a, a from N(0, 1).
 
-    With probability `finely` a is from N(0, 0.3^2) for all of them, and those between 0
+    With probability `FINELY` a is from N(0, 0.3^2) for all of them, and those between 0
     and 1 have their distance from 1 multiplied instead, half of the time.
 
     How many is geometric: another one with probability 1/2. Constants depend on
@@ -112,7 +114,7 @@ def mutate_constants(parent: Program, rng: random.Random, finely: float = 0.0) -
     ]
     if not places:
         raise ProgramError("the program has no constant to tune")
-    sigma = FINE if finely and rng.random() < finely else 1.0
+    sigma = FINE if rng.random() < FINELY else 1.0
     return first_valid(lambda: _change_constants(parent, places, rng, sigma))
 
 
@@ -136,37 +138,7 @@ def _change_constants(
         except ProgramError:
             return None
         words.append(f"{i + 1}: {statement_text(statements[i])}")
-    return parent.with_statements(statements), f"{TUNE} {'; '.join(words)}"
-
-
-def gentler(mutant: Mutant) -> Iterator[Mutant]:
-    """The child with the one constant that was inserted ever nearer to 0, and to 1."""
-    kind, place = mutant.mutation.split(":")[0].split()
-    if kind != "insert":
-        return
-    i, program = int(place) - 1, mutant.program
-    added = program.statements[i]
-    constants = [j for j, a in enumerate(added.arguments) if not isinstance(a, str)]
-    if len(constants) != 1:
-        return
-    (j,) = constants
-    for share in (1 / 4, 1 / 16, 1 / 64):
-        near = share * float(added.arguments[j])
-        for value in (near, 1.0 - near):
-            child = with_constant(program, i, j, value)
-            words = statement_text(child.statements[i])
-            yield mutant._replace(
-                program=child,
-                analysis=analyse(child),
-                mutation=mutant.mutation.replace(statement_text(added), words),
-            )
-
-
-def with_constant(program: Program, i: int, j: int, value: float) -> Program:
-    """The program with another constant as argument `j` of statement `i` (from 0)."""
-    statements = [*program.statements]
-    statements[i] = statements[i].with_argument(j, constant(value))
-    return program.with_statements(statements)
+    return Edit(parent.with_statements(statements), CONSTANTS, "; ".join(words))
 
 
 def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
@@ -176,12 +148,12 @@ def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
         edited = edit()
         if edited is not None:
             try:
-                analysis = analyse(edited[0])
+                analysis = analyse(edited.program)
             except ProgramError:
                 pass
             else:
                 if analysis.learns:
-                    return Mutant(edited[0], analysis, edited[1], rejected)
+                    return Mutant(*edited, analysis, rejected)
         rejected += 1
 
 
@@ -200,7 +172,8 @@ def insert_at(
     targets = [_fresh_name(parent), *(name for name in kinds if kinds[name] == kind)]
     statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
     statements = (*parent.statements[:place], statement, *parent.statements[place:])
-    return parent.with_statements(statements), f"insert {place + 1}: {statement_text(statement)}"
+    words = f"{place + 1}: {statement_text(statement)}"
+    return Edit(parent.with_statements(statements), INSERT, words)
 
 
 def insert_on_edge(
@@ -233,13 +206,22 @@ def insert_on_edge(
     if not function.arity:
         return None
     reader = parent.statements[place]
-    arguments = [*draw_arguments(function, kinds, rng, EDGE_CONSTANTS)[0]]
+    drawn = draw_arguments(function, kinds, rng, EDGE_CONSTANTS)[0]
+    arguments = [a if isinstance(a, str) else _gentle(a, rng) for a in drawn]
     arguments[rng.randrange(function.arity)] = reader.arguments[position]
     added = Statement(_fresh_name(parent), function.name, tuple(arguments))
     statements = [*parent.statements]
     statements[place : place + 1] = [added, reader.with_argument(position, added.target)]
-    words = f"insert {place + 1}: {statement_text(added)}, read by {reader.target}"
-    return parent.with_statements(statements), words
+    words = f"{place + 1}: {statement_text(added)}, read by {reader.target}"
+    return Edit(parent.with_statements(statements), INSERT, words)
+
+
+def _gentle(value: float, rng: random.Random) -> float:
+    """The constant, or one that changes less: by a random one a new statement is worth little."""
+    if rng.random() >= GENTLY:
+        return value
+    near = value * NEARER[rng.randrange(len(NEARER))]
+    return constant(near if rng.random() < 0.5 else 1.0 - near)
 
 
 def _live_kinds(parent: Program, place: int, live: Sequence[bool]) -> dict[str, str]:
@@ -256,7 +238,7 @@ def delete(parent: Program, rng: random.Random) -> Edit | None:
     place = rng.randrange(len(parent.statements))
     statements = parent.statements[:place] + parent.statements[place + 1 :]
     gone = statement_text(parent.statements[place])
-    return parent.with_statements(statements), f"delete {place + 1}: {gone}"
+    return Edit(parent.with_statements(statements), DELETE, f"{place + 1}: {gone}")
 
 
 def delete_on_edge(parent: Program, rng: random.Random) -> Edit | None:
@@ -284,8 +266,8 @@ def delete_on_edge(parent: Program, rng: random.Random) -> Edit | None:
     is_returned = places[gone.target] == origin and gone.target in (UPDATE, *parent.slots)
     if not is_returned and sum(read[2] == origin for read in reads) == 1:
         del statements[origin]
-    words = f"delete {origin + 1}: {statement_text(gone)}, read by {reader.target}"
-    return parent.with_statements(statements), words
+    words = f"{origin + 1}: {statement_text(gone)}, read by {reader.target}"
+    return Edit(parent.with_statements(statements), DELETE, words)
 
 
 def change(parent: Program, rng: random.Random) -> Edit | None:
@@ -317,7 +299,36 @@ def _replace_argument(
             return None
     statement = old.with_argument(position, new)
     statements = (*parent.statements[:place], statement, *parent.statements[place + 1 :])
-    return parent.with_statements(statements), f"change {place + 1}: {statement_text(statement)}"
+    words = f"{place + 1}: {statement_text(statement)}"
+    return Edit(parent.with_statements(statements), CHANGE, words)
+
+
+def random_program(
+    slots: tuple[str, ...], rng: random.Random, functions: Sequence[Function] = FUNCTIONS
+) -> Mutant:
+    """A valid random program whose update depends on the gradient: no child of anything.
+
+    The control of the search (arXiv 2302.06675, section 2.3, compares with random search
+    too). The number of statements is uniform from 1 to `LONGEST`. All but the last are drawn
+    as insertions are, at the end; the last makes the update: functions uniform among those
+    that can give a tree, then argument tuples.
+    """
+    return first_valid(lambda: _draw_program(slots, rng, functions))
+
+
+def _draw_program(
+    slots: tuple[str, ...], rng: random.Random, functions: Sequence[Function]
+) -> Edit:
+    program = Program((), slots)
+    for _ in range(rng.randrange(LONGEST)):
+        program = insert_at(program, len(program.statements), rng, functions).program
+    kinds = kinds_before(program, len(program.statements))
+    while True:
+        function = functions[rng.randrange(len(functions))]
+        arguments, kind = draw_arguments(function, kinds, rng)
+        if kind == TREE:
+            last = Statement(UPDATE, function.name, arguments)
+            return Edit(program.with_statements([*program.statements, last]), RANDOM, "program")
 
 
 def kinds_before(program: Program, place: int) -> dict[str, str]:

@@ -11,10 +11,19 @@ the program without memory or without its signs, is found worse by the same test
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from random import Random
 from typing import Any
 
 from evolve.judge.trials import Interval, Trials
-from evolve.search.mutation import child_rng, mutate
+from evolve.search.mutation import (
+    Edit,
+    change,
+    child_rng,
+    delete,
+    delete_on_edge,
+    first_valid,
+)
 from evolve.understand.algebraic import cost, written
 from evolve.understand.chain import ABLATION, Step
 from primitives.abstract import analyse, live_program
@@ -231,6 +240,13 @@ def round_constants(program: Program, digits: int) -> Program:
     )
 
 
+def _smaller(program: Program, rng: Random) -> Edit | None:
+    """One statement less, or one argument changed."""
+    if rng.random() < 0.5:
+        return change(program, rng)
+    return (delete_on_edge if rng.random() < 0.5 else delete)(program, rng)
+
+
 def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> list[Program]:
     """The best few programs of a small evolution by deletions and changes."""
     levels = {analyse(program).functional_hash: (trials.choose([program])[0], program)}
@@ -243,8 +259,7 @@ def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> l
             number += 1
             drawn = [population[rng.randrange(len(population))] for _ in range(5)]
             parent = min(drawn, key=lambda p: levels[analyse(p).functional_hash][0])
-            # At this length insertions are off.
-            children.append(mutate(parent, rng, max_statements=2, on_edges=0.5).program)
+            children.append(first_valid(partial(_smaller, parent, rng)).program)
         levels_of = trials.choose(children)
         for child, level in zip(children, levels_of, strict=True):
             levels.setdefault(analyse(child).functional_hash, (level, child))

@@ -128,7 +128,7 @@ def origins(folder: Path, number: int) -> list[str | None]:
     brought: list[tuple[Statement, str]] = []
     for record in line:
         program = from_text(record.program)
-        brought = _carried(brought, program, f"#{record.number}: {record.mutation}")
+        brought = _carried(brought, program, f"#{record.number}: {record.told}")
     return [origin for _, origin in brought]
 
 

@@ -7,9 +7,15 @@ from typing import Any
 
 from evolve.understand.identify import Identity, identify
 from evolve.understand.simplify import Chain
-from primitives.abstract import live_program
-from primitives.program import RATE
+from primitives.abstract import analyse, live_program
+from primitives.program import RATE, Program
 from primitives.text import from_text
+from primitives.zoo import zoo
+
+
+def is_sought(program: Program) -> bool:
+    """Whether a program is Lion but for its constants: a run from it discovers nothing."""
+    return analyse(program).structure == analyse(zoo("lion")).structure
 
 
 def name(chain: Chain) -> Identity:

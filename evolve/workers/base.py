@@ -1,7 +1,8 @@
 """What every pool does: queue requests, keep workers busy, enforce time limits.
 
 A pool has workers that evaluate one request after another. While many wait, a
-worker is given a few at once, since every message costs the driver time. When
+worker is given a few at once, since every message costs the driver time; those that
+others wait for come first, and apart from the rest, so that they are answered soon. When
 such a batch does not end, its requests are tried again one by one; whatever
 then happens to a worker becomes the outcome of the request it was on. Only
 faults of the machinery (a worker that dies while starting, a lost node) are
@@ -22,8 +23,8 @@ from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT
 #: Seconds a worker may take to start, to import JAX and to compile every task.
 START_LIMIT = 600.0
 _ATTEMPTS = 2
-#: The most requests that a worker is given at once.
-_BATCH = 4
+#: The most requests that a worker is given at once, and the most of those that come first.
+_BATCH, _FIRST = 4, 16
 
 
 Request = dict[str, Any]
@@ -35,6 +36,7 @@ class Setup(NamedTuple):
 
     Attributes:
         request: a `prepare` request, see `proxy_tasks.evaluation`.
+        evaluator: what answers requests, a class as `module:name`.
         path: entries for the module search path, so that a user's tasks are found.
         log: a file for what workers print; None discards it.
     """
@@ -42,6 +44,7 @@ class Setup(NamedTuple):
     request: Request
     path: tuple[str, ...] = ()
     log: str | None = None
+    evaluator: str = "proxy_tasks.evaluation:Evaluator"
 
 
 class Died(NamedTuple):
@@ -77,6 +80,7 @@ class _Job(NamedTuple):
     key: int
     request: Request
     limit: float
+    first: bool
     alone: bool = False
 
 
@@ -107,6 +111,7 @@ class Pool(ABC):
         self.setup = setup
         self.size = size
         self._waiting: deque[_Job] = deque()
+        self._first: deque[_Job] = deque()
         self._seats: list[_Seat] = []
         self._faults: dict[int | None, int] = {}
         self._done: deque[Finished] = deque()
@@ -124,7 +129,7 @@ class Pool(ABC):
         try:
             for _ in range(self.size):  # one by one, so that `close` finds those started
                 self._seats.append(self._seat())
-            while not all(seat.ready for seat in self._seats):
+            while not any(seat.ready for seat in self._seats):  # the others join later
                 self._turn(1.0)
         except BaseException:
             self.close()
@@ -140,9 +145,12 @@ class Pool(ABC):
             seat.worker.kill()
         self._seats = []
 
-    def submit(self, key: int, request: Request, limit: float) -> None:
-        """Queue a request; `limit` is in seconds from when a worker begins it."""
-        self._waiting.append(_Job(key, request, limit))
+    def submit(self, key: int, request: Request, limit: float, first: bool = False) -> None:
+        """Queue a request, before those that are not to come first.
+
+        Its `limit` is in seconds from when a worker begins it.
+        """
+        (self._first if first else self._waiting).append(_Job(key, request, limit, first))
         self._assign()
 
     def next(self, seconds: float) -> Finished | None:
@@ -162,7 +170,7 @@ class Pool(ABC):
 
     def _assign(self) -> None:
         for seat in self._seats:
-            if not self._waiting:
+            if not (self._waiting or self._first):
                 return
             if seat.idle:
                 seat.batch = self._next_batch()
@@ -172,10 +180,11 @@ class Pool(ABC):
 
     def _next_batch(self) -> list[_Job]:
         """At most half of this worker's share of what waits, so that none idles at the end."""
-        batch = [self._waiting.popleft()]
-        size = min(_BATCH, len(self._waiting) // (2 * self.size))
-        while len(batch) < size and not (batch[0].alone or self._waiting[0].alone):
-            batch.append(self._waiting.popleft())
+        queue, most = (self._first, _FIRST) if self._first else (self._waiting, _BATCH)
+        batch = [queue.popleft()]
+        size = most if batch[0].first else min(most, len(queue) // (2 * self.size))
+        while queue and len(batch) < size and not (batch[0].alone or queue[0].alone):
+            batch.append(queue.popleft())
         return batch
 
     def _turn(self, seconds: float) -> None:
@@ -211,6 +220,9 @@ class Pool(ABC):
             seat.ready = True
             self.tasks = answer["tasks"]
             return
+        if answers is None and any(other.ready for other in self._seats):
+            seat.deadline = time.monotonic() + START_LIMIT  # a cluster may have no room yet
+            return
         detail = answers.detail if answers else f"it was not ready after {START_LIMIT:g} s"
         self._count_fault(None, f"a worker did not start: {detail}")
         self._replace(index)
@@ -224,14 +236,15 @@ class Pool(ABC):
     def _failed(self, seat: _Seat, died: Died | None) -> None:
         """The worker died, or has worked for too long."""
         if len(seat.batch) > 1:  # nobody knows which one it was
-            self._waiting.extendleft(job._replace(alone=True) for job in reversed(seat.batch))
+            queue = self._first if seat.batch[0].first else self._waiting
+            queue.extendleft(job._replace(alone=True) for job in reversed(seat.batch))
             return
         (job,) = seat.batch
         if died is None:
             self._ended(seat, [_failure(TIMED_OUT, f"killed after {job.limit:g} s")])
         elif died.infrastructure:
             self._count_fault(job.key, f"a worker was lost: {died.detail}")
-            self._waiting.appendleft(job)
+            (self._first if job.first else self._waiting).appendleft(job)
         else:
             outcome = OUT_OF_MEMORY if died.out_of_memory else CRASHED
             self._ended(seat, [_failure(outcome, died.detail)])

@@ -26,6 +26,8 @@ from evolve.errors import BadInput
 from evolve.workers.base import Answer, Died, Pool, Request, Setup, Worker
 from evolve.workers.environment import ENVIRONMENT
 
+#: What Ray says of an actor whose machine was lost: no candidate is to blame.
+_NODE_DIED = "node has died"
 #: Results are a few hundred bytes, so the smallest object store will do.
 _OBJECT_STORE = 80 * 1024 * 1024
 
@@ -33,11 +35,11 @@ _OBJECT_STORE = 80 * 1024 * 1024
 class _Evaluations:
     """What runs in the actor; JAX is imported there only."""
 
-    def __init__(self, path: tuple[str, ...]) -> None:
+    def __init__(self, path: tuple[str, ...], evaluator: str) -> None:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
-        from proxy_tasks.evaluation import Evaluator
+        from proxy_tasks.evaluation import find_evaluator
 
-        self._evaluator = Evaluator()
+        self._evaluator = find_evaluator(evaluator)
 
     def answer(self, requests: list[Request]) -> list[Answer]:
         from proxy_tasks.evaluation import answer
@@ -56,7 +58,7 @@ class ActorWorker:
             max_task_retries=0,
             enable_task_events=False,  # nobody reads them, and they cost the driver time
             runtime_env={"env_vars": {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(setup.path)}},
-        ).remote(setup.path)
+        ).remote(setup.path, setup.evaluator)
         self.reference: Any = None
 
     def send(self, requests: list[Request]) -> None:
@@ -72,7 +74,7 @@ class ActorWorker:
         except (exceptions.NodeDiedError, exceptions.ActorUnavailableError) as error:
             return Died(_line(error), infrastructure=True)
         except exceptions.RayActorError as error:
-            return Died(_line(error))
+            return Died(_line(error), infrastructure=_NODE_DIED in str(error))
         except exceptions.RayError as error:
             return Died(_line(error), infrastructure=True)
         return answers

@@ -25,7 +25,7 @@ class ChildProcess:
         path = os.pathsep.join([*setup.path, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
         with open(self._log, "ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "evolve.workers.worker"],
+                [sys.executable, "-m", "evolve.workers.worker", setup.evaluator],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -34,6 +34,7 @@ class ChildProcess:
                 start_new_session=True,
             )
         assert self._process.stdin and self._process.stdout
+        self.pid = self._process.pid
         self._requests = self._process.stdin
         self.answers = self._process.stdout
         self._received = b""
@@ -83,6 +84,11 @@ class SerialPool(Pool):
 
     def _new_worker(self) -> Worker:
         return ChildProcess(self.setup)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The worker's, as the system knows it."""
+        return [s.worker.pid for s in self._seats if isinstance(s.worker, ChildProcess)]
 
     def _wait(self, workers: list[Worker], seconds: float) -> list[Worker]:
         pipes = {w.answers: w for w in workers if isinstance(w, ChildProcess)}

@@ -1,4 +1,4 @@
-"""A worker process: `python -m evolve.workers.worker` reads requests, writes answers.
+"""A worker process: `python -m evolve.workers.worker EVALUATOR` reads requests, writes answers.
 
 One JSON list of them a line, on standard input and output. What the tasks print goes
 to standard error, so that it cannot be taken for an answer, and what they read
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from queue import SimpleQueue
 from typing import TextIO
@@ -24,9 +25,9 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     batches: SimpleQueue[list[Request]] = SimpleQueue()
     threading.Thread(target=_read, args=(lines, batches), daemon=True).start()
-    from proxy_tasks.evaluation import Evaluator, answer
+    from proxy_tasks.evaluation import answer, find_evaluator
 
-    evaluator = Evaluator()
+    evaluator = find_evaluator(sys.argv[1])
     while True:
         batch = [answer(evaluator, request) for request in batches.get()]
         print(json.dumps(batch), file=answers, flush=True)

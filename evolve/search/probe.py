@@ -1,4 +1,8 @@
-"""A program's steps on a recorded stretch of gradients, all steps at once where that can be.
+"""What a program's steps would be, found without training.
+
+A program is run on a short recorded stretch of real gradients of each task. That costs a
+hundredth of a training, and tells whether it steps as another program does: then training it
+only draws lots again; or quite otherwise: then it hardly ever learns.
 
 The loop is open: weights and gradients are given, so that only slots carry anything from one step
 to the next. Each statement is computed for all steps together, on rows of elements, unless a slot's
@@ -8,11 +12,13 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from primitives.abstract import live_program
 from primitives.functions import BY_NAME, PER_ARRAY, SCALAR, TREE
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Argument, Program
 
@@ -51,7 +57,13 @@ class Stretch:
         self._ops = {kind: _Ops(self, kind) for kind in (SCALAR, PER_ARRAY, TREE)}
 
     def updates(self, program: Program) -> np.ndarray:
-        """The updates of the last steps, end to end."""
+        """The updates of the last steps, end to end; remembered with the program."""
+        found = program.memo.get(self)
+        if found is None:
+            found = program.memo[self] = self._updates(live_program(program))
+        return found
+
+    def _updates(self, program: Program) -> np.ndarray:
         lines, ends = self._lines(program)
         values: dict[_Name, np.ndarray] = {
             WEIGHTS: self._weights,
@@ -182,6 +194,25 @@ def _needed(lines: list[_Line], ends: list[_Name]) -> list[bool]:
             found[i] = True
             waiting += [name for name, *_ in lines[i].reads if isinstance(name, int)]
     return found
+
+
+def resemblance(one: Program, other: Program, stretches: Sequence[Stretch]) -> float:
+    """The cosine of the angle between their updates, where it is the smallest.
+
+    NaN if there is none: updates that are zero or not finite.
+    """
+    pairs = [(s.updates(one), s.updates(other)) for s in stretches]
+    with np.errstate(all="ignore"):
+        found = [float(u @ v / np.sqrt((u @ u) * (v @ v))) for u, v in pairs]
+    return float(np.min(found)) if found else math.nan
+
+
+def difference(child: Program, parent: Program, stretches: Sequence[Stretch]) -> float:
+    """By how much the updates differ, relative to the parent's, where it is the most."""
+    pairs = [(s.updates(child), s.updates(parent)) for s in stretches]
+    with np.errstate(all="ignore"):
+        found = [float(np.linalg.norm(u - v) / np.linalg.norm(v)) for u, v in pairs]
+    return float(np.max(found)) if found else math.nan
 
 
 class _Ops:

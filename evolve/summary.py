@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from evolve.search import ending
-from evolve.search.fitness import Losses, final_losses, learns
-from evolve.search.log import START, TUNING, Record, RunLog
-from evolve.search.mutation import AS_PARENT
+from evolve.judge import ending
+from evolve.search.fitness import Losses, final_losses
+from evolve.search.log import START, Record, RunLog
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
@@ -17,9 +15,9 @@ from proxy_tasks.status import FINISHED
 PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE = 0.891, 0.698
 
 #: A fitness on few seeds is partly luck, and the best of many such is mostly so.
-FITTEST = "seeds DESC, fitness DESC, number"
+FITTEST = "trained DESC, fitness DESC, number"
 
-_CANDIDATES = f"round > {TUNING} AND source IS NULL AND outcome = '{FINISHED}'"
+_CANDIDATES = f"number > {START} AND source IS NULL AND outcome = '{FINISHED}'"
 
 
 def summarize(log: RunLog) -> dict[str, Any]:
@@ -57,10 +55,8 @@ def summarize(log: RunLog) -> dict[str, Any]:
 
 
 def _counts(log: RunLog) -> dict[str, Any]:
-    ((generated, hits, invalid, passed, rounds),) = log.select(
-        "SELECT count(*), total(source IS NOT NULL AND mutation NOT LIKE ?), total(rejected), "
-        "total(passed), max(round) FROM proposals",
-        (f"%{AS_PARENT}",),
+    ((generated, hits, invalid, passed),) = log.select(
+        "SELECT count(*), total(source IS NOT NULL), total(rejected), total(passed) FROM proposals"
     )
     ((evaluated,),) = log.select(
         "SELECT count(*) FROM proposals WHERE source IS NULL AND outcome IS NOT NULL"
@@ -74,21 +70,15 @@ def _counts(log: RunLog) -> dict[str, Any]:
         "evaluated": evaluated,
         "invalid": int(invalid),
         "passed_over": int(passed),
-        "rounds": rounds or 0,
         "cache_hit_rate": hits / generated if generated else None,
         "redundant_share": redundant,
     }
 
 
 def baseline_number(log: RunLog) -> int | None:
-    """The tuned start program: the best of round 0 that learns every task."""
-    untrained = _untrained(log)
-    rows = log.select(
-        f"SELECT number, losses FROM proposals WHERE round = {TUNING} AND source IS NULL "
-        f"AND outcome = '{FINISHED}' ORDER BY fitness DESC, number"
-    )
-    learnt = (n for n, marks in rows if learns(final_losses(json.loads(marks)), untrained))
-    return next(learnt, None)
+    """The start program, whose constants are tuned; None before it was trained."""
+    rows = log.select(f"SELECT outcome FROM programs WHERE number = {START}")
+    return START if rows and rows[0][0] else None
 
 
 def best_number(log: RunLog) -> int | None:
@@ -118,13 +108,10 @@ def _baseline(log: RunLog) -> dict[str, Any] | None:
         return None
     record = log.record(number)
     assert record is not None
-    start = log.record(START)
     return {
         **_entry(record, ending.stage(log, ending.BASELINE)),
-        # Its fitness in round 0 is relative to the untuned start; in the search it is the zero.
-        "fitness": 0.0,
         "losses": _final(record),
-        "start_losses": _final(start) if start else None,
+        "tuned": log.meta("tuned_start"),
     }
 
 
@@ -136,8 +123,6 @@ def _champion(log: RunLog) -> dict[str, Any] | None:
     assert record is not None
     found = ending.stage(log, ending.CHAMPION)
     entry = {**_entry(record, found), "chain": found and found["chain"]}
-    if number == baseline_number(log):
-        entry["fitness"] = 0.0
     while record.source is not None:  # it took an earlier result
         record = log.record(record.source)
         assert record is not None
@@ -164,7 +149,7 @@ def hall_of_fame(log: RunLog) -> list[dict[str, Any]]:
     """For each number of live slots and live statements the best of those on most seeds."""
     fields = ("id", "fitness", "slots", "statements", "seeds", "program")
     rows = log.select(
-        "SELECT number, fitness, slots, live, seeds, program FROM ("
+        "SELECT number, fitness, slots, live, trained, program FROM ("
         f"SELECT *, row_number() OVER (PARTITION BY slots, live ORDER BY {FITTEST}) AS place "
         f"FROM proposals WHERE {_CANDIDATES} AND fitness IS NOT NULL) "
         "WHERE place = 1 ORDER BY slots, live"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.search import final_selection
+from evolve.judge import final_selection
 from evolve.search.fitness import Losses
 from evolve.search.log import RunLog
 

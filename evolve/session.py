@@ -1,0 +1,82 @@
+"""One session of a run: from the start program to a named champion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evolve.budget import SECONDS, Budget
+from evolve.closing import close_run
+from evolve.judge.finalists import select_champion
+from evolve.judge.tuning import tuned_start
+from evolve.programs import load_program
+from evolve.provenance import provenance
+from evolve.search.config import Config, with_slots
+from evolve.search.driver import Driver, Observer
+from evolve.search.log import RunLog
+from evolve.understand.naming import is_sought
+from evolve.workers import Pool
+from primitives.text import to_text
+
+DEFAULT_START = "adamw"
+
+
+def configured(settings: dict[str, Any]) -> Config:
+    """A run's configuration: these settings, and for all others their defaults."""
+    return Config.from_json(with_program({"start": DEFAULT_START, **settings}))
+
+
+def with_program(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the text of the start program in the place of its name."""
+    start = settings.get("start")
+    if isinstance(start, str):  # anything else is refused by the configuration
+        return {**settings, "start": to_text(with_slots(load_program(start)))}
+    return settings
+
+
+def facts(config: Config, start: str, budget: str) -> dict[str, Any]:
+    """What the log of a run has from its beginning.
+
+    Arguments:
+        config: of the run.
+        start: what the start program was called, a PROGRAM.
+        budget: as it was written.
+    """
+    found: dict[str, Any] = {
+        "config": config.to_json(),
+        "provenance": provenance(),
+        "start": start,
+        "budget": budget,
+    }
+    if is_sought(load_program(start)):
+        found["discovery"] = False
+    return found
+
+
+def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) -> None:
+    """Search until the budget is spent, choose the champion, simplify and name it.
+
+    Arguments:
+        log: the run, open for writing.
+        pool: started, with the run's tasks.
+        budgets: to go on for, beside what is left.
+        observe: called often; it may raise, and the next session goes on.
+    """
+    driver = Driver(log, pool, observe)
+    for budget in budgets:
+        driver.add_budget(_for_search(budget, driver.config))
+    if log.meta("tuned_start") is None:
+        doing = "tuning the constants of the start program"
+        driver.begin_with(tuned_start(pool, driver.config, lambda: driver.watch(doing)))
+    driver.search()
+    select_champion(driver)
+    driver.note_session()
+    close_run(log, pool, driver.watch)
+    driver.note_session()
+
+
+def _for_search(budget: Budget, config: Config) -> Budget:
+    """A time is for the search and its closing; a count is that of the search."""
+    if budget.kind != SECONDS:
+        return budget
+    return budget._replace(amount=budget.amount * (1 - config.closing_share))
