@@ -1,0 +1,100 @@
+"""A Ray cluster of several nodes on this machine: one joins, one is lost, the log is the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import descendants, environment, eventually, evolve, finish, start
+from test_run import compared, count, reached
+
+SETTINGS = """
+tasks = ["quadratic"]
+seed = 5
+population = 30
+tune_start = false
+finalists = 2
+judge_seeds = 4
+in_flight = 8
+closing_share = 0.0
+"""
+BUDGET = ["--budget", "400evals"]
+
+
+class Node:
+    """A machine of the cluster, with one core and a folder of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        folder.mkdir()
+        command = [
+            str(Path(sys.executable).with_name("ray")),
+            "start",
+            "--block",
+            "--num-cpus",
+            "1",
+        ]
+        more = ["--object-store-memory", "80000000", "--disable-usage-stats"]
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *more, *options],
+                cwd=folder,
+                env=environment(RAY_AUTH_MODE="disabled"),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """As if its power had failed."""
+        for pid in [*descendants(self.process.pid), self.process.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[Node]]]:
+    """The address of a head, and the nodes."""
+    port = 20_000 + os.getpid() % 10_000
+    nodes = [Node(tmp_path / "head", "--head", "--port", str(port), "--include-dashboard=false")]
+    try:
+        yield f"127.0.0.1:{port}", nodes
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+def trained(run: Path, least: int) -> bool:
+    """Whether so many programs were trained."""
+    return reached(run, count("programs WHERE outcome IS NOT NULL AND source IS NULL", least))
+
+
+def test_a_machine_may_join_and_be_lost(tmp_path: Path, cluster: tuple[str, list[Node]]) -> None:
+    address, nodes = cluster
+    (tmp_path / "run.toml").write_text(SETTINGS)
+    given = ["--config", tmp_path / "run.toml", *BUDGET, "--quiet"]
+    assert evolve("run", *given, "--workers", 0, "--out", tmp_path / "alone")[0] == 0
+    here = tmp_path / "driver"
+    here.mkdir()
+    assert eventually(lambda: "started" in (tmp_path / "head" / "log").read_text().lower(), 60)
+    more = ["--workers", 2, "--address", address, "--out", here / "run"]
+    process = start("run", *given, *more, cwd=here, env=environment(RAY_AUTH_MODE="disabled"))
+    assert eventually(lambda: trained(here / "run", 10), 120), process.communicate(timeout=5)
+    os.kill(process.pid, signal.SIGSTOP)  # a machine takes longer to join than these trainings
+    nodes.append(Node(tmp_path / "second", "--address", address))
+    joined = eventually(lambda: descendants(nodes[1].process.pid, "ray::_Evaluations"), 120)
+    os.kill(process.pid, signal.SIGCONT)
+    assert joined
+    assert eventually(lambda: trained(here / "run", 200), 120)
+    nodes.pop().kill()
+    assert not trained(here / "run", 400), "the machine was lost too late to matter"
+    code, _, err = finish(process)
+    assert (code, err) == (0, "")
+    assert compared(here / "run") == compared(tmp_path / "alone")
