@@ -9,6 +9,7 @@ from fakes import untrained
 from evolve.cli import parser
 from evolve.command import run
 from evolve.search.log import RunLog
+from evolve.session import configured
 from evolve.workers import Setup
 from tests.benchmarks import free, search_bench
 
@@ -16,7 +17,7 @@ from tests.benchmarks import free, search_bench
 def default(tmp_path: Path) -> tuple[dict[str, Any], Setup]:
     """What `evolve run` without any flag writes into its log and tells its workers."""
     arguments = parser().parse_args(["run"])
-    config = run.configured(run._settings(arguments))
+    config = configured(run._settings(arguments))
     with RunLog.create(tmp_path / "run", {"config": config.to_json()}) as log:
         return log.meta("config"), run.run_setup(log, config)
 
@@ -33,10 +34,10 @@ def test_the_bench_runs_the_default_search(tmp_path: Path, monkeypatch: pytest.M
     with free.search() as (driver, _):
         assert driver.log.meta("config") == settings
         free.run(driver, 20)
-        assert driver.evolution.evaluated == 20
+        assert driver.state.evaluated == 20
     assert search_bench._config().to_json() == settings
     assert search_bench._setup().request == setup.request
 
 
 def test_another_search_is_seen_to_be_another(tmp_path: Path) -> None:
-    assert search_bench._config(candidates=1).to_json() != default(tmp_path)[0]
+    assert search_bench._config(elite_share=0.0).to_json() != default(tmp_path)[0]

@@ -1,7 +1,8 @@
-"""A pool whose trainings are free, so that what is left is the driver.
+"""A pool whose workers cost the driver nothing, so that what is left is the driver.
 
 The search around it is the one of `evolve run`: its settings, its tasks, its recorded stretches of
-gradients. Only the losses are made up, from what a program computes.
+gradients. Children are proposed as a worker does it; only the losses are made up, from what a
+program computes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from evolve.command.run import configured
-from evolve.search.budget import Budget
+from evolve.budget import Budget
 from evolve.search.config import Config
-from evolve.search.driver import Driver
+from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
-from evolve.search.session import worker_setup
+from evolve.search.probe import Stretch
+from evolve.search.proposal import Proposer
+from evolve.session import configured
 from evolve.workers import Finished, SerialPool, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text
@@ -33,46 +35,80 @@ _DIVERGED, _STOPPED = 0.05, 0.2
 
 
 class FreePool:
-    """Answers at once, or as many seats would whose trainings take some time.
+    """Answers as so many workers would whose trainings take some time, in simulated time.
+
+    The clock goes on with the driver's own CPU time, without what the workers' part costs
+    this process, and jumps over what the driver waits. So it tells how busy workers would be
+    on a machine that has a core for the driver.
 
     Arguments:
         tasks: what a real pool tells of them.
-        seats: how many trainings go on at a time; None for no limit.
-        seconds: how long one takes on average (exponential from half of that on).
+        config: of the search.
+        seats: how many workers there are.
+        seconds: how long a training takes on average (exponential from half of that on).
     """
 
     def __init__(
-        self, tasks: dict[str, Any], setup: Setup, seats: int | None = None, seconds: float = 0.0
+        self, tasks: dict[str, Any], config: Config, setup: Setup, seats: int, seconds: float
     ) -> None:
-        self.tasks, self.setup, self.size = tasks, setup, seats or 1
-        self._seats, self._seconds = seats, seconds
+        self.tasks, self.setup, self.size = tasks, setup, seats
+        stretches = [Stretch(facts["stretch"]) for facts in tasks.values() if facts["stretch"]]
+        self._proposer = Proposer(config, stretches)
+        self._seconds = seconds
+        self._first: deque[tuple[int, dict[str, Any]]] = deque()
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
-        self._busy: list[tuple[float, int, dict[str, Any]]] = []
+        self._busy: list[tuple[float, int, Finished]] = []
         self._random = Random(0)
-        self.busy_seconds = 0.0
+        self._began = time.process_time()
+        self._waited = 0.0
+        self.apart = 0.0  # CPU seconds of the workers' part
+        self.training_seconds = self.proposing_seconds = 0.0
 
-    def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
-        self._waiting.append((key, request))
+    @property
+    def busy_seconds(self) -> float:
+        """Simulated time that seats were busy, together."""
+        return self.training_seconds + self.proposing_seconds
+
+    @property
+    def driver_seconds(self) -> float:
+        """CPU time of the driver itself."""
+        return time.process_time() - self._began - self.apart
+
+    @property
+    def now(self) -> float:
+        """The simulated time."""
+        return self.driver_seconds + self._waited
+
+    def submit(self, key: int, request: dict[str, Any], limit: float, first: bool = False) -> None:
+        (self._first if first else self._waiting).append((key, request))
         self._assign()
 
     def _assign(self) -> None:
-        while self._waiting and (self._seats is None or len(self._busy) < self._seats):
-            key, request = self._waiting.popleft()
-            long = self._seconds * (0.5 + 0.5 * self._random.expovariate(1.0))
-            self.busy_seconds += long
-            heapq.heappush(self._busy, (time.monotonic() + long, key, request))
+        while (self._first or self._waiting) and len(self._busy) < self.size:
+            key, request = (self._first or self._waiting).popleft()
+            began, now = time.process_time(), self.now
+            if request["action"] == "propose":
+                asked = {name: request[name] for name in ("constants", "seed")}
+                children = self._proposer.propose(request["program"], **asked)
+                answered, long = {"children": children}, time.process_time() - began
+                self.proposing_seconds += long
+            else:
+                answered = answer(self.tasks, request)
+                long = self._seconds * (0.5 + 0.5 * self._random.expovariate(1.0))
+                self.training_seconds += long
+            heapq.heappush(self._busy, (now + long, key, Finished(key, answered, long)))
+            self.apart += time.process_time() - began
 
     def next(self, seconds: float) -> Finished | None:
         if not self._busy:
             return None
-        left = self._busy[0][0] - time.monotonic()
-        if left > 0:
-            time.sleep(min(left, seconds))
-            if left > seconds:
-                return None
-        _, key, request = heapq.heappop(self._busy)
+        left = self._busy[0][0] - self.now
+        self._waited += max(0.0, min(left, seconds))
+        if left > seconds:
+            return None
+        _, _, finished = heapq.heappop(self._busy)
         self._assign()
-        return Finished(key, answer(self.tasks, request), self._seconds)
+        return finished
 
 
 def answer(tasks: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +150,7 @@ def prepared(config: Config, setup: Setup) -> dict[str, Any]:
 
 @contextmanager
 def search(
-    seats: int | None = None, seconds: float = 0.0, **changes: Any
+    seats: int = 2, seconds: float = 0.0, **changes: Any
 ) -> Iterator[tuple[Driver, FreePool]]:
     """The default search on a free pool; `changes` are of settings, and of nothing else."""
     config = configured(changes)
@@ -123,8 +159,8 @@ def search(
         RunLog.create(Path(folder) / "run", {"config": config.to_json()}) as log,
     ):
         setup = worker_setup(config, os.devnull)
-        pool = FreePool(prepared(config, setup), setup, seats, seconds)
-        yield Driver(log, pool, lambda driver: None), pool  # type: ignore[arg-type]
+        pool = FreePool(prepared(config, setup), config, setup, seats, seconds)
+        yield Driver(log, pool), pool  # type: ignore[arg-type]
 
 
 def run(driver: Driver, evaluations: int) -> None:

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evolve.command.run import configured
-from evolve.search.budget import PROGRAMS, Budget
+from evolve.budget import PROGRAMS, Budget
 from evolve.search.config import Config
-from evolve.search.driver import Driver
+from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
 from evolve.search.mutation import child_rng, mutate
-from evolve.search.session import worker_setup
+from evolve.session import configured
 from evolve.workers import Pool, Setup, open_pool
 from evolve.workers.ray import RayPool
 from evolve.workers.serial import ChildProcess, SerialPool
@@ -28,8 +27,8 @@ from tests.benchmarks.measure import report
 
 TASK = "text_transformer"
 STATEMENTS, LIVE = 25, range(7, 10)
-#: After so many programs the start is tuned, and models of every size have been compiled.
-SETTLED = 1500
+#: After so many programs models of every size have been compiled.
+SETTLED = 500
 
 
 def _grown_programs(count: int) -> list[Program]:
@@ -139,47 +138,63 @@ def workers_2_over_1() -> None:
     report("two_bare_processes_over_one", scaling)
 
 
-def driver_per_child() -> None:
-    """Milliseconds of the driver's CPU for a trained child, where trainings are free."""
-    for size in (1_000, 3_000):
-        spent = []
-        for repeat in range(3):
-            with free.search(seed=200 + repeat) as (driver, _):
-                free.run(driver, size - 200)
-                before, cpu = driver.evolution.evaluated, time.process_time()
-                free.run(driver, 200)
-                trained = driver.evolution.evaluated - before
-                spent.append(1000 * (time.process_time() - cpu) / trained)
-        report("driver_milliseconds_per_trained_child", spent, after=size)
+def driver_rate() -> None:
+    """Children trained for each second of the driver's CPU, where workers cost it nothing."""
+    rates = []
+    for repeat in range(5):
+        with free.search(seed=200 + repeat) as (driver, pool):
+            free.run(driver, 200)
+            before, spent = driver.state.evaluated, pool.driver_seconds
+            free.run(driver, 2_000)
+            trained = driver.state.evaluated - before
+            rates.append(trained / (pool.driver_seconds - spent))
+    report("trained_per_driver_second", rates)
 
 
-def cheap_run(evaluations: int = 1_500) -> None:
-    """A run of `evolve run` on a task that costs next to nothing: trained for each CPU second."""
-    config = _config(tasks=["tests.benchmarks.tasks:cheap"], seed=300)
+def cheap_run(evaluations: int = 6_000) -> None:
+    """The same in a whole run, with Ray, on a task that costs next to nothing."""
+    config = _config(tasks=["tests.benchmarks.tasks:cheap"], seed=300, tune_start=False)
     with _run(config, workers=1) as driver:
         driver.add_budget(Budget("evals", evaluations))
         cpu = time.process_time()
         driver.search()
         spent = time.process_time() - cpu
-        report("trained_per_driver_second", [driver.evolution.evaluated / spent])
+        report("trained_per_driver_second_in_a_run", [driver.state.evaluated / spent])
 
 
-def simulated_cluster(seconds: float = 30.0) -> None:
+def simulated_cluster(evaluations_of_a_seat: int = 60) -> None:
     """Share of the time that seats are busy whose trainings take 60 ms on average."""
     for seats in (4, 16, 64, 256):
-        with free.search(seats, 0.06, seed=400, look_ahead=2 * seats) as (driver, pool):
-            free.run(driver, 700)  # the start is tuned
-            busy, began = pool.busy_seconds, time.monotonic()
-            driver.add_budget(Budget("seconds", seconds))
+        changes = {"seed": 400, "in_flight": max(16, 3 * seats)}
+        with free.search(seats, 0.06, **changes) as (driver, pool):
+            free.run(driver, 10 * seats)
+            busy, began = pool.busy_seconds, pool.now
+            free.run(driver, evaluations_of_a_seat * seats)
+            share = (pool.busy_seconds - busy) / (seats * (pool.now - began))
+            report("seats_busy", [share], seats=seats, in_flight=changes["in_flight"])
+
+
+def long_run(most: int = 300_000) -> None:
+    """What a trained child costs the driver, and what it remembers, as the log grows."""
+    costs: dict[int, float] = {}
+    with free.search(seed=500) as (driver, pool):
+        for size in (10_000, 30_000, 100_000, most):
+            driver.add_budget(Budget(PROGRAMS, size - 2_000 - driver.state.generated))
             driver.search()
-            wall = time.monotonic() - began
-            report("seats_busy", [(pool.busy_seconds - busy) / (wall * seats)], seats=seats)
+            before, spent = driver.state.evaluated, pool.driver_seconds
+            driver.add_budget(Budget(PROGRAMS, 2_000))
+            driver.search()
+            trained = driver.state.evaluated - before
+            costs[size] = (pool.driver_seconds - spent) / trained
+            report("driver_milliseconds_per_trained_child", [1000 * costs[size]], programs=size)
+            report("driver_mebibytes", [_memory(os.getpid())["mebibytes"]], programs=size)
+        report("cost_at_the_end_over_10K", [costs[most] / costs[10_000]], programs=most)
 
 
-def search_run(programs: int = 20_000) -> None:
-    """One run from AdamW: the driver's share, programs per evaluation, and flat memory."""
+def search_run(programs: int = 1_000) -> None:
+    """One run from AdamW: the driver's share, programs per evaluation, and its memory."""
     samples: list[tuple[int, dict[str, float]]] = []
-    with _run(_config(seed=100), workers=2, observe=_sampler(samples)) as driver:
+    with _run(_config(seed=100, tune_start=False), workers=2, observe=_sampler(samples)) as driver:
         driver.add_budget(Budget(PROGRAMS, programs))
         cpu, began = time.process_time(), time.perf_counter()
         driver.search()
@@ -188,8 +203,8 @@ def search_run(programs: int = 20_000) -> None:
         share = (time.process_time() - cpu) / wall
         size = driver.pool.size
         report("driver_share", [share / size], of_one_core=share, workers=size)
-        report("programs_per_evaluation", [driver.evolution.proposed / driver.evolution.evaluated])
-        report("evaluations_per_second", [driver.evolution.evaluated / wall])
+        report("programs_per_evaluation", [driver.state.generated / driver.state.evaluated])
+        report("evaluations_per_second", [driver.state.evaluated / wall])
     _report_memory(samples, "driver")
 
 
@@ -206,14 +221,12 @@ def _run(
         yield Driver(log, pool, observe)
 
 
-def worker_memory(evaluations: int = SETTLED + 2000) -> None:
+def worker_memory(evaluations: int = SETTLED + 2_000) -> None:
     """Memory and mapped regions of a worker over 2,000 distinct programs."""
     samples: list[tuple[int, dict[str, float]]] = []
-    with _run(_config(seed=101), workers=0) as driver:
+    with _run(_config(seed=101, tune_start=False), workers=0) as driver:
         assert isinstance(driver.pool, SerialPool)
-        worker = driver.pool._seats[0].worker
-        assert isinstance(worker, ChildProcess)
-        driver._observe = _sampler(samples, worker._process.pid)
+        driver._observe = _sampler(samples, driver.pool.process_ids[0])
         driver.add_budget(Budget("evals", evaluations))
         driver.search()
     _report_memory(samples, "worker")
@@ -223,7 +236,7 @@ def _sampler(
     samples: list[tuple[int, dict[str, float]]], pid: int | None = None
 ) -> Callable[[Driver], None]:
     def observe(driver: Driver) -> None:
-        evaluated = driver.evolution.evaluated
+        evaluated = driver.state.evaluated
         if not samples or evaluated >= samples[-1][0] + 50:
             samples.append((evaluated, _memory(pid or os.getpid())))
 
