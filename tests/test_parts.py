@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from random import Random
 from statistics import fmean
-from typing import Any
 
-import numpy as np
 import pytest
 from fakes import UNTRAINED, FakePool, answer
-from scipy.stats import ttest_ind
-from test_breeding import STRETCHES, breeding
-from test_idle import DIVIDED
+from scipy.stats import ttest_rel
 
-from evolve.search import breeding as breeding_module
-from evolve.search import results, stretches
+from evolve.budget import STEPS, Budget
+from evolve.judge.final_selection import FINAL, FIRST_SEED
 from evolve.search.config import Config
-from evolve.search.evolution import Evolution
-from evolve.search.final_selection import FINAL, FIRST_SEED
-from evolve.search.mutation import Mutant
+from evolve.search.driver import Driver
 from evolve.studies import parts, parts_table
-from evolve.studies.parts import AS_IT_IS, PARTS, START, search
-from primitives.abstract import analyse
+from evolve.studies.parts import AS_IT_IS, PARTS, START
 from primitives.text import from_text, to_text
-from primitives.zoo import zoo
-
-BUDGET = 40_000
+from proxy_tasks.status import FINISHED
 
 
 class Searched:
-    """A search without training, and what it asked for."""
+    """A search without training, what it came to, and what it asked for."""
 
     def __init__(self, name: str) -> None:
-        self.pool = FakePool(Config(start=START))
-        self.row = search(name, 100, BUDGET, lambda _: self.pool)
+        self.config = parts.configured(name, 100)
+        self.pool = FakePool(self.config)
+        self.row = parts.search(name, 100, Budget(STEPS, 20_000), lambda config: self.pool, Driver)
 
-    @property
-    def asked(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Programs that the search trained, and on which seeds."""
-        for number, request, _ in self.pool.submitted:
-            if max(request["seeds"]) < FIRST_SEED[FINAL]:
-                yield number, request
-
-    def seeds(self) -> list[set[int]]:
-        """Of each program of the search but the start."""
-        found: dict[str, set[int]] = {}
-        for _, request in self.asked:
-            found.setdefault(request["program"], set()).update(request["seeds"])
-        found.pop(to_text(from_text(START)))
-        return list(found.values())
+    def asked(self) -> list[tuple[str, tuple[int, ...]]]:
+        """The programs that the search trained, on which seeds, in order."""
+        return [
+            (request["program"], tuple(request["seeds"]))
+            for _, request, _ in self.pool.submitted
+            if max(request["seeds"]) < FIRST_SEED[FINAL]
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -63,110 +46,58 @@ def fresh(text: str) -> float:
     losses = []
     for program in (to_text(from_text(START)), text):
         asked = {"program": program, "tasks": ["text_transformer"], "split": "validation"}
-        given = answer({**asked, "seeds": seeds})["losses"]["text_transformer"]
-        losses.append([marks[-1] for marks in given])
+        given = answer({**asked, "seeds": seeds})
+        if given["outcome"] != FINISHED:
+            return -1.0
+        losses.append([marks[-1] for marks in given["losses"]["text_transformer"]])
     return fmean((b - x) / (UNTRAINED - b) for b, x in zip(*losses, strict=True))
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_each_search_is_judged_on_fresh_seeds_at_each_mark(
-    searched: dict[str, Searched], name: str
-) -> None:
+def test_each_search_is_judged_on_fresh_seeds(searched: dict[str, Searched], name: str) -> None:
     row = searched[name].row
-    assert [steps for steps, _ in row["fresh"]] == [BUDGET // 4 * k for k in (1, 2, 3, 4)]
-    assert row["fresh"][-1][1] == pytest.approx(fresh(row["program"]))
-    assert row["trained"] > 10
+    assert row["fresh"] == pytest.approx(fresh(row["program"]))
+    assert row["trained"] > 10 and row["part"] == name
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS if name != AS_IT_IS])
-def test_each_part_that_is_left_out_is_another_search(
-    searched: dict[str, Searched], name: str
-) -> None:
-    part = PARTS[name]
-    assert part.switch is not PARTS[AS_IT_IS].switch or part.settings
-    default = Config().to_json()
-    assert all(
-        Config.from_json(dict(part.settings)).to_json()[k] != default[k] for k in part.settings
-    )
+def test_without_a_part_it_is_another_search(searched: dict[str, Searched], name: str) -> None:
+    """Not only by its settings: other programs are trained, or on other seeds, or for longer."""
+    whole, without = searched[AS_IT_IS], searched[name]
+    assert without.config != whole.config
+    assert without.asked() != whole.asked() or without.row["steps"] != whole.row["steps"]
 
 
-def test_what_was_switched_off_is_on_again(searched: dict[str, Searched]) -> None:
-    assert searched
-    assert Evolution.seeds is parts._common
-    assert results.rotated is not parts._flat
-    assert breeding_module.Breeding._lean.__name__ == "_lean"
-    assert breeding_module.factor is stretches.factor
-
-
-def test_seeds_are_common_but_where_each_program_has_its_own(
-    searched: dict[str, Searched],
-) -> None:
-    common, own = searched[AS_IT_IS].seeds(), searched["common seeds"].seeds()
-    assert set().union(*common) == set(range(16))
-    assert sum(len(seeds) for seeds in own) == len(set().union(*own)) > 100
-
-
-def test_replicates_are_few_first_but_where_they_are_many_or_never_more(
-    searched: dict[str, Searched],
-) -> None:
-    counts = {name: {len(seeds) for seeds in searched[name].seeds()} for name in PARTS}
-    assert {1, 16} <= counts[AS_IT_IS]
-    assert counts["few seeds first"] == {16} and counts["more seeds later"] == {1}
-    assert searched["more seeds later"].seeds()[0] == {0}
-
-
-def factors() -> set[float]:
-    """By what the steps of some children are multiplied."""
-    draws = [breeding(STRETCHES).other_structure(zoo("adamw"), Random(k)) for k in range(20)]
-    return {mutant.factor for mutants in draws for mutant in mutants}
-
-
-def test_without_scales_children_step_as_they_come() -> None:
-    with PARTS["scales"].switch():
-        assert factors() == {1.0}
-    assert len(factors()) > 2
-
-
-def test_idle_statements_stay_where_they_are_to_pay() -> None:
-    divided = from_text(DIVIDED)
-    mutant = Mutant(divided, analyse(divided), "insert update = sign(update)", 0)
-    with PARTS["idle statements"].switch():
-        assert breeding(STRETCHES).ready(mutant) == mutant
-    ready = breeding(STRETCHES).ready(mutant)
-    assert ready is not None and len(ready.analysis.slots) < len(mutant.analysis.slots)
+def test_the_search_as_it_is_has_the_default_settings() -> None:
+    """But for what all searches of the study share."""
+    shared = {"seed", "start", "tune_start", "closing_share"}
+    mine, default = parts.configured(AS_IT_IS, 100).to_json(), Config().to_json()
+    assert {key for key in mine if mine[key] != default[key]} == shared
 
 
 def test_searches_that_were_done_are_not_done_again_and_seeds_go_in_order() -> None:
     names = [AS_IT_IS, "elite"]
-    todo = list(parts.missing([], names))
-    assert len(todo) == len(parts.SEEDS) + len(parts.AS_IT_IS_SEEDS)
-    assert [seed for _, seed in todo] == sorted(seed for _, seed in todo)
+    todo = list(parts.missing([], names, range(100, 103)))
+    assert todo == [(name, seed) for seed in range(100, 103) for name in names]
     rows = [{"part": name, "seed": seed} for name, seed in todo[:3]]
-    assert list(parts.missing(rows, names)) == todo[3:]
+    assert list(parts.missing(rows, names, range(100, 103))) == todo[3:]
 
 
-def test_the_table_tells_what_a_lead_brings_with_its_spread() -> None:
-    ends = {AS_IT_IS: [0.03, 0.05, 0.04, 0.06], "elite": [0.01, 0.03, 0.02]}
+def test_the_table_tells_what_a_part_brings_with_its_interval() -> None:
+    ends = {AS_IT_IS: [0.03, 0.05, 0.04, 0.06], "elite": [0.01, 0.03, 0.035]}
     rows = [
-        {"part": name, "fresh": [[1, 0.0], [2, end]]}
+        {"part": name, "seed": seed, "trained": 100, "fresh": end}
         for name, all_of in ends.items()
-        for end in all_of
+        for seed, end in enumerate(all_of)
     ]
     first, part = parts_table.table(rows).splitlines()[2:]
-    assert first == "| as it is | nothing | 4 | +0.0450 | - | +0.0225 | - |"
-    # With two groups alone the pooled test is Student's.
-    found = ttest_ind(ends[AS_IT_IS], ends["elite"])
-    error = 0.025 / found.statistic
-    assert f"| 3 | +0.0200 | +0.0250 ± {error:.4f} (p = {found.pvalue:.2g}) | +0.0100 |" in part
+    assert first == "| as it is | nothing | 4 | 100 | +0.0450 | - |"
+    found = ttest_rel(ends[AS_IT_IS][:3], ends["elite"])
+    low, high = found.confidence_interval()
+    error = fmean([0.02, 0.02, 0.005]) / found.statistic
+    assert part.endswith(f"| +0.0150 ± {error:.4f} ({low:+.4f} to {high:+.4f}) |")
 
 
-def test_the_spread_of_seeds_is_that_within_leads() -> None:
-    rng = np.random.default_rng(3)
-    groups = [rng.normal(level, 0.01, 40) for level in (-1.0, 0.0, 5.0)]
-    deviation, freedom = parts_table.spread(groups)
-    assert freedom == 117 and deviation == pytest.approx(0.01, rel=0.2)
-
-
-def test_the_readme_of_the_search_shows_what_the_leads_bring() -> None:
+def test_the_readme_of_the_search_shows_what_the_parts_bring() -> None:
     text = parts_table.README.read_text()
     assert parts_table.written(text) == text, "run: python -m evolve.studies.parts_table"

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from evolve.search.log import AGAIN, Record, RunLog
-from evolve.search.stretches import Stretch
-from evolve.search.summary import front, summarize
+from evolve.search.log import MORE_SEEDS, Record, RunLog
+from evolve.search.probe import Stretch
 from evolve.studies.table import FURTHER, SEED, table
+from evolve.summary import front, summarize
 from primitives.program import Program
 from primitives.text import from_text
 from proxy_tasks.status import FINISHED
@@ -126,7 +126,7 @@ def found_at(log: RunLog, record: Record) -> dict[str, int]:
     """Programs generated and trained, and training steps, when a program had been trained."""
     ((generated, trained),) = log.select(
         f"SELECT count(*), sum(source IS NULL) FROM programs WHERE number <= ? "
-        f"AND mutation != '{AGAIN}'",
+        f"AND mutation != '{MORE_SEEDS}'",
         (record.number,),
     )
     ((steps,),) = log.select(
@@ -191,9 +191,9 @@ def first_lion(log: RunLog) -> dict[str, Any] | None:
     """The first program that finished its training and steps as Lion does."""
     tasks = log.meta("tasks").values()
     lions = Lions([Stretch(task["stretch"]) for task in tasks if task.get("stretch")])
-    query = f"source IS NULL AND round > 0 AND outcome = '{FINISHED}' AND slots = 1"
+    query = f"source IS NULL AND number > 0 AND outcome = '{FINISHED}' AND slots = 1"
     for record in log.records(query):
-        likest = lions.likest(from_text(record.program)) if record.mutation != AGAIN else None
+        likest = lions.likest(from_text(record.program)) if record.mutation != MORE_SEEDS else None
         if likest is not None:
             facts = {"program": record.program, "cosine": likest[0], "betas": likest[1]}
             return {**_told(record), **facts, **found_at(log, record)}
@@ -208,7 +208,7 @@ def ancestry(log: RunLog, record: Record | None) -> Iterator[Record]:
 
 
 def _told(record: Record) -> dict[str, Any]:
-    facts = {"id": record.number, "mutation": record.mutation, "fitness": record.fitness}
+    facts = {"id": record.number, "mutation": record.told, "fitness": record.fitness}
     return {**facts, "slots": record.slots, "live": record.live, "structure": record.structure[:8]}
 
 
