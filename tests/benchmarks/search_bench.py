@@ -162,10 +162,10 @@ def cheap_run(evaluations: int = 6_000) -> None:
         report("trained_per_driver_second_in_a_run", [driver.state.evaluated / spent])
 
 
-def simulated_cluster(evaluations_of_a_seat: int = 60) -> None:
+def simulated_cluster(evaluations_of_a_seat: int = 40) -> None:
     """Share of the time that seats are busy whose trainings take 60 ms on average."""
     for seats in (4, 16, 64, 256):
-        changes = {"seed": 400, "in_flight": max(16, 3 * seats)}
+        changes = {"seed": 400, "in_flight": max(16, 6 * seats)}
         with free.search(seats, 0.06, **changes) as (driver, pool):
             free.run(driver, 10 * seats)
             busy, began = pool.busy_seconds, pool.now
