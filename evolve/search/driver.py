@@ -122,6 +122,16 @@ class Driver:
         while self._advance():
             self._observe(self)
             self._wait()
+        self._forget_proposals()
+
+    def _forget_proposals(self) -> None:
+        """Wait for children that nobody wants any more: others will use the pool now."""
+        while self._asked:
+            self._observe(self)
+            finished = self.pool.next(TICK)
+            if finished is not None:
+                self._received(finished)
+        self._answers.clear()
 
     def watch(self, phase: str) -> None:
         """Look up while somebody else uses the pool: at signals, the clock and the display."""
