@@ -65,22 +65,29 @@ class Part(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
+_FITTING = {"match_scale": False, "drop_idle": False}
+_CHOICE = {
+    "elite_share": 0.0,
+    "on_edges": 0.0,
+    "structure_tries": 10**6,
+    "constants_tournament": 2,
+}
 PARTS: dict[str, Part] = {
     AS_IT_IS: Part("nothing"),
-    "probe": Part("children are trained as they come", {"probe": False}),
-    "scale": Part("children step as they come", {"match_scale": False}),
-    "idle statements": Part("they stay", {"drop_idle": False}),
-    "few tries of a structure": Part("as many as come, not two", {"structure_tries": 10**6}),
-    "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
-    "few seeds first": Part("every program is trained on 16", {"replicates": [16]}),
-    "more seeds later": Part("every program is trained on one", {"replicates": [1]}),
+    "all of the next six": Part("none of them", {**_FITTING, **_CHOICE}),
+    "scale and idle statements": Part("children stay as they come", _FITTING),
+    "the next four": Part("none of them", _CHOICE),
     "elite": Part("all parents by tournament", {"elite_share": 0.0}),
     "insertions where it counts": Part("at a random place", {"on_edges": 0.0}),
-    "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
+    "few tries of a structure": Part("as many as come, not two", {"structure_tries": 10**6}),
     "pressure on constants": Part(
         "a tournament of two, as for others", {"constants_tournament": 2}
     ),
-    "a small population": Part("1,000 programs, not 200", {"population": 1000}),
+    "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
+    "probe": Part("children are trained as they come", {"probe": False}),
+    "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
+    "few seeds first": Part("every program is trained on 16", {"replicates": [16]}),
+    "more seeds later": Part("every program is trained on one", {"replicates": [1]}),
 }
 
 
