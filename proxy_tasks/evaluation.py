@@ -15,11 +15,9 @@ from primitives import machine
 from primitives.abstract import analyse
 from primitives.text import from_text
 from proxy_tasks.catalog import TaskError, resolve
-from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY
+from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY, Answer
 from proxy_tasks.stretch import record
 from proxy_tasks.training import DIVERGENCE, Trainer, default_marks
-
-Answer = dict[str, Any]
 
 
 class Evaluator:

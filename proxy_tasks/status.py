@@ -1,4 +1,9 @@
-"""How the evaluation of a program can end."""
+"""What is asked of a worker and answered, as plain data (JSON), and how an evaluation can end."""
+
+from typing import Any
+
+Request = dict[str, Any]
+Answer = dict[str, Any]
 
 #: Trained to the last step on every task and seed.
 FINISHED = "finished"

@@ -67,7 +67,10 @@ def allowance(program: Program, seed: int = 0) -> float:
                 for x in leaves
             ]
 
-        worst = max(worst, replay.compare(_reference(program, shaken), program, weights, gradients))
+        worst = max(
+            worst,
+            replay.worst_step(_reference(program, shaken), program, weights, gradients),
+        )
     return TOLERANCE + 10 * worst
 
 

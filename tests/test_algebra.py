@@ -17,8 +17,8 @@ from primitives.algebra.writing import CannotWrite, write
 from primitives.functions import FUNCTIONS, SCALAR
 from primitives.program import Program, ProgramError, Statement
 from primitives.reference import run_step, zero_slots
-from primitives.schedule import to_program, values_of
 from primitives.text import from_text, to_text
+from primitives.values import to_program, values_of
 from primitives.zoo import NAMES, zoo
 
 

@@ -18,8 +18,9 @@ from test_pools import HERE, LIMIT, collect, outcome
 
 from evolve.errors import BadInput, PoolError
 from evolve.workers import Pool, SerialPool, Setup, open_pool
-from evolve.workers.base import Answer, Died, Request, Worker
+from evolve.workers.base import Died, Worker
 from proxy_tasks import status
+from proxy_tasks.status import Answer, Request
 
 #: Ray forks; JAX, which other tests imported into this process, warns of that.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")

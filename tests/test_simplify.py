@@ -292,7 +292,7 @@ def test_constants_near_one_are_rounded_by_their_distance_from_it() -> None:
 
 def test_a_difference_lies_in_its_interval() -> None:
     trials = Trials(MadeUp(needs(sign=0.25)))  # type: ignore[arg-type]
-    shown = trials.compare(zoo("adamw"), zoo("lion"), 24)
+    shown = trials.excess(zoo("adamw"), zoo("lion"), 24)
     assert isinstance(shown, Interval) and shown.low < shown.mean < shown.high
     assert shown.mean == pytest.approx(0.25, abs=0.03)  # of a gain near 1
 

@@ -15,7 +15,7 @@ from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
 from evolve.summary import champion_number
-from evolve.understand.explain import PAIRS, Line, explain, origins
+from evolve.understand.explain import PAIRS, Explanation, explain, origins
 from evolve.understand.identify import Identity, identify
 from primitives.program import Program
 
@@ -55,7 +55,7 @@ def _origins(name: str, program: Program) -> list[str | None]:
     return [None] * len(program.statements)
 
 
-def _print_lines(lines: list[Line], names: tuple[str, ...]) -> None:
+def _print_lines(lines: list[Explanation], names: tuple[str, ...]) -> None:
     table = Table("statement", "kind", "size", "loss without it", box=None)
     known = any(line.origin for line in lines)
     if known:
@@ -74,7 +74,7 @@ def _print_lines(lines: list[Line], names: tuple[str, ...]) -> None:
     )
 
 
-def _loss(line: Line) -> str:
+def _loss(line: Explanation) -> str:
     if not line.live:
         return "dead"
     if line.loss is None:

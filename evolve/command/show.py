@@ -15,7 +15,7 @@ from evolve.budget import duration
 from evolve.command.conclusion import conclusion
 from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
-from evolve.search.log import Record, RunLog
+from evolve.search.log import RunLog
 from evolve.summary import (
     FITTEST,
     PAPER_HIT_RATE,
@@ -150,7 +150,11 @@ def _print_program(log: RunLog, number: int, as_json: bool, console: Console) ->
         known = f"0 to {count - 1}" if count else "none yet"
         raise BadInput(f"there is no program {number}; this run has {known}")
     if as_json:
-        print(json.dumps({**vars(record), "ancestry": _ancestry(log, record)}, indent=2))
+        steps = [
+            {"id": step.number, "mutation": step.told, "fitness": step.fitness}
+            for step in log.ancestry(number)
+        ]
+        print(json.dumps({**vars(record), "ancestry": steps}, indent=2))
         return
     source = "" if record.source is None else f", result taken from #{record.source}"
     value = "none" if record.fitness is None else f"{record.fitness:+.4f}"
@@ -160,19 +164,8 @@ def _print_program(log: RunLog, number: int, as_json: bool, console: Console) ->
     for statement, alive in zip(program.statements, live, strict=True):
         _out(console, f"  {statement_text(statement)}{'' if alive else '    # dead'}")
     _out(console, "ancestry:")
-    for step in _ancestry(log, record):
-        _out(console, f"  #{step['id']} {step['mutation']}")
-
-
-def _ancestry(log: RunLog, record: Record) -> list[dict[str, Any]]:
-    """The mutations that led from the start program to this one, oldest first."""
-    steps: list[dict[str, Any]] = []
-    current: Record | None = record
-    while current is not None:
-        entry = {"id": current.number, "mutation": current.told, "fitness": current.fitness}
-        steps.append(entry)
-        current = None if current.parent is None else log.record(current.parent)
-    return steps[::-1]
+    for step in log.ancestry(number):
+        _out(console, f"  #{step.number} {step.told}")
 
 
 def _losses(entry: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
-from evolve.export.expressions import Expression, Value
+from evolve.export.expressions import Expression, Variable
 from evolve.export.lines import Line
 
 
@@ -26,11 +26,11 @@ class Decay:
     """
 
     constant: str
-    total: Value
-    rest: Value
+    total: Variable
+    rest: Variable
     product: frozenset[Expression]
 
-    def removed_from(self, lines: Sequence[Line], update: Value) -> tuple[list[Line], Value]:
+    def removed_from(self, lines: Sequence[Line], update: Variable) -> tuple[list[Line], Variable]:
         """The lines and the update without the decay."""
         kept = []
         for line in lines:
@@ -43,10 +43,10 @@ class Decay:
 
 def find_decay(
     lines: Sequence[Line],
-    update: Value,
-    ends: Sequence[Value],
+    update: Variable,
+    ends: Sequence[Variable],
     constants: Container[str],
-    inputs: tuple[Value, Value],
+    inputs: tuple[Variable, Variable],
 ) -> Decay | None:
     """The decay of an update, if it has one.
 
@@ -77,7 +77,7 @@ class _Search:
     uses: Counter[Expression]
 
     def decay_in(
-        self, total: Value, pending: set[Value], constants: Container[str]
+        self, total: Variable, pending: set[Variable], constants: Container[str]
     ) -> Decay | None:
         line = self.lines.get(total)
         if line is None or line.function != "add":
@@ -86,9 +86,9 @@ class _Search:
             factors, product = self._factors(term)
             others = [f for f in factors if f not in pending]
             complete = len(factors) == len(pending) + 1 and pending < set(factors)
-            if not complete or not isinstance(rest, Value) or rest.kind != total.kind:
+            if not complete or not isinstance(rest, Variable) or rest.kind != total.kind:
                 continue
-            constant = others[0].name if isinstance(others[0], Value) else ""
+            constant = others[0].name if isinstance(others[0], Variable) else ""
             if constant in constants and self.uses[others[0]] == 1:
                 return Decay(constant, total, rest, frozenset(product))
         return None

@@ -48,7 +48,7 @@ class Expression:
 
 
 @dataclass(frozen=True)
-class Value(Expression):
+class Variable(Expression):
     """A variable or a hyperparameter."""
 
     name: str
@@ -151,9 +151,9 @@ def parts(expression: Expression) -> tuple[Expression, ...]:
     return ()
 
 
-def values(expression: Expression) -> list[Value]:
+def values(expression: Expression) -> list[Variable]:
     """The distinct values a formula reads, in the order in which they appear."""
-    if isinstance(expression, Value):
+    if isinstance(expression, Variable):
         return [expression]
     return list(dict.fromkeys(value for part in parts(expression) for value in values(part)))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Value
+from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Variable
 from evolve.export.lowering import DECAY, LR, PEAK, SCHEDULE, Lowered, W, lower
 from primitives.functions import PER_ARRAY
 from primitives.program import Program
@@ -47,7 +47,7 @@ def _text(formula: Expression) -> str:
 
 def _bound(formula: Expression) -> tuple[str, int]:
     match formula:
-        case Value(name=name):
+        case Variable(name=name):
             return _symbol(name), _ATOM
         case Number(value=value):
             return _number(value), _ATOM

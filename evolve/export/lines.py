@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evolve.export.expressions import Call, Expression, Value, computed
+from evolve.export.expressions import Call, Expression, Variable, computed
 
 #: The function of a line that is no function of the table.
 ZEROS = "zeros_like"
@@ -14,7 +14,7 @@ ZEROS = "zeros_like"
 class Line:
     """`target = function(*arguments)`; a function of the table, or `zeros_like`."""
 
-    target: Value
+    target: Variable
     function: str
     arguments: tuple[Expression, ...]
 

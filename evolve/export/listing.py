@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from evolve.export.expressions import Expression, Sum, Value, parts, replaced, values
+from evolve.export.expressions import Expression, Sum, Variable, parts, replaced, values
 from evolve.export.lines import Line
 from evolve.export.lowering import Lowered
 from evolve.export.printing import Printer
@@ -53,16 +53,16 @@ class _ListWriter:
         formula, written = line.formula, []
         if not isinstance(formula, Sum):
             for i, total in enumerate(whole_sums(formula)):
-                name = Value("total" if i == 0 else f"total_{i + 1}")
+                name = Variable("total" if i == 0 else f"total_{i + 1}")
                 written.append(self._assignment(name, total))
                 formula = replaced(formula, total, name)
             scale = _scale(formula) if written and formula.kind != SCALAR else None
             if scale is not None:
-                written.append(self._assignment(Value("scale"), scale))
-                formula = replaced(formula, scale, Value("scale"))
+                written.append(self._assignment(Variable("scale"), scale))
+                formula = replaced(formula, scale, Variable("scale"))
         return [*written, self._assignment(line.target, formula)]
 
-    def _assignment(self, target: Value, formula: Expression) -> str:
+    def _assignment(self, target: Variable, formula: Expression) -> str:
         listed = self._listed(formula)
         if target.kind == SCALAR:
             (self.lists.add if listed else self.lists.discard)(target)
@@ -75,7 +75,7 @@ class _ListWriter:
             inner = "\n    for ".join(inner.rsplit(" for ", 1))
         return f"{target.name} = [\n    {inner}\n]"
 
-    def _comprehension(self, formula: Expression, listed: Sequence[Value]) -> str:
+    def _comprehension(self, formula: Expression, listed: Sequence[Variable]) -> str:
         names = dict(zip([v.name for v in listed], _ELEMENTS, strict=False))
         inner = replace(self.printer, rename=names).text(formula)
         if len(names) == 1:
@@ -87,7 +87,7 @@ class _ListWriter:
     def _sum_whole(self, printer: Printer, of: Expression) -> str:
         return f"_tree_sum({self._comprehension(of, self._listed(of))})"
 
-    def _listed(self, formula: Expression) -> list[Value]:
+    def _listed(self, formula: Expression) -> list[Variable]:
         """The lists that a formula reads element by element."""
         if isinstance(formula, Sum) and formula.whole:
             return []

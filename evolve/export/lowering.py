@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evolve.export.decay import Decay, find_decay
-from evolve.export.expressions import Expression, Sum, Value, parts
+from evolve.export.expressions import Expression, Sum, Variable, parts
 from evolve.export.lines import ZEROS, Line
 from evolve.export.naming import new_names, renamed, slot_names
 from primitives import reference
@@ -25,8 +25,8 @@ from primitives.functions import TREE
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Statement
 
 #: The values that exist before the first line; `lr` is the peak times the schedule.
-W, G = Value(WEIGHTS, TREE), Value(GRADIENT, TREE)
-LR, SCHEDULE = Value(RATE), Value("schedule")
+W, G = Variable(WEIGHTS, TREE), Variable(GRADIENT, TREE)
+LR, SCHEDULE = Variable(RATE), Variable("schedule")
 PEAK, DECAY = "peak_lr", "weight_decay"
 #: What a constant does: it weighs two averaged terms, it decays the weights, or another thing.
 BETA, CONSTANT = "beta", "constant"
@@ -84,8 +84,8 @@ class Lowered:
     """
 
     lines: tuple[Line, ...]
-    slots: tuple[tuple[str, Value], ...]
-    update: Value
+    slots: tuple[tuple[str, Variable], ...]
+    update: Variable
     hyperparameters: tuple[Hyperparameter, ...]
     peak: Hyperparameter
     reads: frozenset[Expression]
@@ -140,8 +140,8 @@ class _Lowering:
         self.constants: dict[str, float] = {}  # of the values that are constants
         self.betas: set[str] = set()
         self.peak: float | None = None
-        self.env: dict[str, Value] = {WEIGHTS: W, GRADIENT: G, RATE: SCHEDULE}
-        self.env |= {slot: Value(name, TREE) for slot, name in self.slots.items()}
+        self.env: dict[str, Variable] = {WEIGHTS: W, GRADIENT: G, RATE: SCHEDULE}
+        self.env |= {slot: Variable(name, TREE) for slot, name in self.slots.items()}
         for statement in live_program(program).statements:
             self._lower(statement)
 
@@ -188,26 +188,26 @@ class _Lowering:
                 self.betas.add(arguments[2].name)
             self._add(statement.target, statement.function, arguments)
 
-    def _argument(self, argument: str | float) -> Value:
+    def _argument(self, argument: str | float) -> Variable:
         if isinstance(argument, float):
             return self._constant(argument)
         if argument not in self.env:  # a slot that is never written: zero for ever
             self._add(argument, ZEROS, (G,))
         return self.env[argument]
 
-    def _constant(self, value: float) -> Value:
+    def _constant(self, value: float) -> Variable:
         name = f"constant {len(self.constants)}"
         self.constants[name] = value
-        return Value(name)
+        return Variable(name)
 
-    def _add(self, target: str, function: str, arguments: tuple[Value, ...]) -> None:
-        value = Value(f"line {len(self.lines)}")
+    def _add(self, target: str, function: str, arguments: tuple[Variable, ...]) -> None:
+        value = Variable(f"line {len(self.lines)}")
         value = replace(value, kind=Line(value, function, arguments).formula.kind)
         self.wanted[value.name] = self.slots.get(target, target)
         self.lines.append(Line(value, function, arguments))
         self.env[target] = value
 
-    def _is_peak(self, function: str, arguments: tuple[Value, ...]) -> bool:
+    def _is_peak(self, function: str, arguments: tuple[Variable, ...]) -> bool:
         """Whether this is the schedule times the peak, which is the first such constant."""
         if function != "multiply" or SCHEDULE not in arguments:
             return False
@@ -236,10 +236,10 @@ class _Lowering:
 
 
 def _names(values: Iterable[Expression]) -> Iterable[str]:
-    return (value.name for value in values if isinstance(value, Value))
+    return (value.name for value in values if isinstance(value, Variable))
 
 
-def _renamed(value: Value, names: dict[str, str]) -> Value:
+def _renamed(value: Variable, names: dict[str, str]) -> Variable:
     return replace(value, name=names.get(value.name, value.name))
 
 

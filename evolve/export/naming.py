@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from evolve.export.expressions import Expression, Value
+from evolve.export.expressions import Expression, Variable
 
 LONGEST = 9
 #: What the source around the lines uses, in any of the targets; `l`, `O` and `I` are hard to read.
@@ -34,9 +34,9 @@ def is_taken(name: str) -> bool:
 
 
 def new_names(
-    targets: Sequence[Value],
+    targets: Sequence[Variable],
     reads: Sequence[Sequence[Expression]],
-    outputs: Sequence[Value],
+    outputs: Sequence[Variable],
     inputs: Sequence[str],
     wanted: Mapping[str, str],
     hyperparameters: Sequence[str],
@@ -75,13 +75,13 @@ def slot_names(slots: Sequence[str]) -> dict[str, str]:
 
 def renamed(value: Expression, names: Mapping[str, str]) -> Expression:
     """A value under its new name; other expressions as they are."""
-    if isinstance(value, Value):
+    if isinstance(value, Variable):
         return replace(value, name=names.get(value.name, value.name))
     return value
 
 
 def _is(value: Expression, name: str) -> bool:
-    return isinstance(value, Value) and value.name == name
+    return isinstance(value, Variable) and value.name == name
 
 
 def _readable(wanted: str, taken: frozenset[str], busy: Mapping[str, int], line: int) -> str:

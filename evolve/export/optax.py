@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evolve.export import listing, source
-from evolve.export.expressions import Value
+from evolve.export.expressions import Variable
 from evolve.export.lowering import DECAY, PEAK, SCHEDULE, Lowered, W, lower
 from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
@@ -111,7 +111,7 @@ def _step(lowered: Lowered, style: Style) -> str:
     """The function that computes the lines."""
     printer = Printer(prefix="jnp.", sum_array=lambda p, of: f"jnp.sum({p.text(of)})")
     if lowered.whole_tree:
-        lines = listing.list_lines(lowered, printer, [Value(DECAY)] if lowered.decay else [], 4)
+        lines = listing.list_lines(lowered, printer, [Variable(DECAY)] if lowered.decay else [], 4)
         what = "All arrays, as lists: what to subtract from the weights, and the slots."
     else:
         lines = listing.array_lines(lowered, printer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Value
+from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Variable
 
 #: How tightly operators bind.
 _SUM, _PRODUCT, _SIGN, _ATOM = range(4)
@@ -34,7 +34,7 @@ class Printer:
 
     def _bound(self, expression: Expression) -> tuple[str, int]:
         match expression:
-            case Value(name=name):
+            case Variable(name=name):
                 return self.rename.get(name, name), _ATOM
             case Number(value=value):
                 return number_text(value), _ATOM if value >= 0 else _SIGN

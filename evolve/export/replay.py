@@ -52,7 +52,9 @@ def largest_difference(
     if target == "keras":  # its own default, TensorFlow, is no dependency of ours
         os.environ.setdefault("KERAS_BACKEND", "jax")
     module = load(source)
-    return compare(ADAPTERS[target](module, name, weights, **options), program, weights, gradients)
+    return worst_step(
+        ADAPTERS[target](module, name, weights, **options), program, weights, gradients
+    )
 
 
 def recorded(seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
@@ -65,7 +67,7 @@ def recorded(seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
     return tree(1.0), [tree(10.0 ** random.uniform(-2, 0)) for _ in range(STEPS)]
 
 
-def compare(
+def worst_step(
     step: Step, program: Program, weights: list[Array], gradients: Sequence[list[Array]]
 ) -> float:
     """The largest difference over the steps in which the reference is finite; NaN for none."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evolve.export import listing
-from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Value
+from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Variable
 from evolve.export.lines import Line
 from evolve.export.lowering import DECAY, LR, SCHEDULE, Lowered
 from evolve.export.printing import Printer
@@ -53,7 +53,7 @@ def elementwise(lowered: Lowered) -> bool:
 
 def whole_lines(lowered: Lowered) -> list[str]:
     """The lines with comprehensions; numbers are lists of 0-d tensors."""
-    numbers = [LR, SCHEDULE, *(Value(name) for name in lowered.names)]
+    numbers = [LR, SCHEDULE, *(Variable(name) for name in lowered.names)]
     lines = listing.list_lines(lowered, _PRINTER, numbers, depth=8)
     return [*lines, f"for x, y in zip(w, {lowered.update.name}, strict=True):", "    x.sub_(y)"]
 
@@ -73,14 +73,14 @@ def elementwise_lines(lowered: Lowered) -> list[str]:
     for i, line in enumerate(lines):
         later = [a for other in lines[i + 1 :] for a in other.arguments]
         kept = {*later, *(end for _, end in lowered.slots)}
-        names = {value.name for value in kept if isinstance(value, Value)}
+        names = {value.name for value in kept if isinstance(value, Variable)}
         written.append(writer.line(line, i == signed, names))
     if lowered.decay:
         written += [f"if {DECAY} != 0:", f"    _decay(do, w, 1.0 - lr * {DECAY})"]
     return [*written, last]
 
 
-def _direction(lowered: Lowered) -> Value | None:
+def _direction(lowered: Lowered) -> Variable | None:
     """What the last line multiplies with the learning rate to give the update."""
     if not lowered.lines:
         return None
@@ -88,12 +88,12 @@ def _direction(lowered: Lowered) -> Value | None:
     if line.target != lowered.update or line.target in ends or line.function != "multiply":
         return None
     others = [a for a in line.arguments if a != LR]
-    if len(others) != 1 or not isinstance(others[0], Value) or others[0].kind == SCALAR:
+    if len(others) != 1 or not isinstance(others[0], Variable) or others[0].kind == SCALAR:
         return None
     return others[0]
 
 
-def _final_sign(lowered: Lowered, direction: Value) -> int | None:
+def _final_sign(lowered: Lowered, direction: Variable) -> int | None:
     """The line that takes the sign of something, when only the last line reads it."""
     lines = lowered.lines[:-1]
     made = [i for i, line in enumerate(lines) if line.target == direction]
@@ -146,7 +146,7 @@ class _Writer:
         self.slots.discard(name)
         if scaled:
             (of,) = line.arguments
-            assert isinstance(of, Value)
+            assert isinstance(of, Variable)
             free = of.name in self.own and (of.name == name or of.name not in kept)
             given = of.name if free else f"do.mul({of.name}, 1.0)"
             text = f"_signs(do, info, {given})"
@@ -163,7 +163,7 @@ def _lerp(line: Line) -> tuple[str, str, str] | None:
     x, y, a = line.arguments
     if SCALAR in (x.kind, y.kind) or x.kind != y.kind or a.kind != SCALAR:
         return None
-    names = [v.name for v in (x, y, a) if isinstance(v, Value)]
+    names = [v.name for v in (x, y, a) if isinstance(v, Variable)]
     if len(names) < 3:
         return None
     if names[0] == line.target.name:
@@ -179,7 +179,7 @@ class _Do:
         if formula.kind == SCALAR:
             return Printer().text(formula)
         match formula:
-            case Value(name=name):
+            case Variable(name=name):
                 return name
             case Negative(of=of):
                 return f"do.neg({self.text(of)})"

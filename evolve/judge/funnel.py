@@ -41,7 +41,7 @@ class Rung:
         self.trials = run.trials(self._doing, choosing=tuning.SEEDS, rung=rung)
         self.shipped = tuning.shipped(self.trials.tasks, rung, run.config.start)
 
-    def tuned(self) -> tuning.Tuning:
+    def tuned_start(self) -> tuning.Tuning:
         """The start program with constants tuned at this rung; tuned now if it never was."""
         if self.shipped:
             return self.shipped
@@ -49,7 +49,7 @@ class Rung:
         first, large = (
             self.run.trials(doing, choosing=tuning.SEEDS, rung=rung) for rung in (1, self.rung)
         )
-        return tuning.tuned(first, large, self.rung, self.run.config.start)
+        return tuning.find(first, large, self.rung, self.run.config.start)
 
     def at_their_best(
         self, start: tuning.Tuning, programs: Sequence[Program]
@@ -135,7 +135,7 @@ def judge_outside(run: Searched, rung: int) -> None:
             f"to compare; 'evolve resume {run.log.folder} --budget 30m' searches on"
         )
     at_rung = Rung(run, rung)
-    baseline, (winner,) = at_rung.at_their_best(at_rung.tuned(), [run.program(champion)])
+    baseline, (winner,) = at_rung.at_their_best(at_rung.tuned_start(), [run.program(champion)])
     data = at_rung.heldout(champion, {"baseline": baseline, "champion": winner})
     with run.log.transaction():
         # Not of the budget, so not of what equal budgets must have in common.
@@ -144,7 +144,7 @@ def judge_outside(run: Searched, rung: int) -> None:
 
 def _judged(at_rung: Rung, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the larger rung says of candidates; their rows are completed."""
-    run, start = at_rung.run, at_rung.tuned()
+    run, start = at_rung.run, at_rung.tuned_start()
     baseline, others = at_rung.at_their_best(start, [run.program(row["id"]) for row in rows])
     for row, value in zip(rows, at_rung.fitness(others, baseline), strict=True):
         row["rung"] = value

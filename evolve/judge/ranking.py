@@ -13,7 +13,8 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from evolve.judge.trials import HELDOUT, Interval, Losses, Trials
+from evolve.judge.trials import HELDOUT, Interval, Trials
+from evolve.search.fitness import Losses
 from primitives.abstract import analyse
 from primitives.program import Program
 
@@ -48,11 +49,11 @@ def rank(
     reference = None
     for name, program in programs:
         ((best, _),) = trials.at_best_scale([program])
-        tuned = trials.tuned(best, tuning) if best.constants else best
+        tuned = trials.tune(best, tuning) if best.constants else best
         (losses,) = trials.deciding([tuned], pairs, HELDOUT)
         better = None
         if reference is not None:
-            worse = trials.compare(tuned, reference, pairs, HELDOUT)
+            worse = trials.excess(tuned, reference, pairs, HELDOUT)
             better = worse and Interval(-worse.mean, -worse.high, -worse.low, worse.pairs)
         reference = reference or tuned
         yield Ranked(name, len(analyse(program).slots), tuned, _summary(losses), better)

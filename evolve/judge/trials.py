@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from scipy.stats import t as student
 
 from evolve.errors import BadInput
+from evolve.search.fitness import Losses
 from evolve.search.mutation import child_rng, mutate_constants
 from evolve.workers import Pool
 from evolve.workers.base import START_LIMIT
@@ -33,8 +34,6 @@ COARSE = tuple(10.0 ** (k / 2) for k in range(-6, 7))
 FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
 #: The longest a training of one seed may take, in seconds, at the first rung.
 _LIMIT = 60.0
-
-Losses = dict[str, list[float]]
 
 
 class Interval(NamedTuple):
@@ -192,7 +191,7 @@ class Trials:
         ranked = [[(s, p, next(levels)) for s, p in group] for group in groups]
         return [min(group, key=lambda entry: entry[2]) for group in ranked]
 
-    def tuned(self, program: Program, trials: int, seed: int = 0) -> Program:
+    def tune(self, program: Program, trials: int, seed: int = 0) -> Program:
         """The program with its constants tuned by constants-only evolution."""
         population = [(program, self.choose([program])[0])]
         for start in range(0, trials, 8):
@@ -213,7 +212,7 @@ class Trials:
         """The losses of programs on seeds that nothing was chosen on."""
         return self.losses(programs, [DECIDING + i for i in range(pairs)], split)
 
-    def compare(
+    def excess(
         self, program: Program, reference: Program, pairs: int, split: str = VALIDATION
     ) -> Interval | None:
         """How much worse a program is than a reference; None if a training of it failed."""

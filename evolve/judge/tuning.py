@@ -100,12 +100,12 @@ def tuned_start(pool: Pool, config: Config, watch: Callable[[], None]) -> dict[s
     trials = Trials(pool, SEEDS, watch=watch)
     found, source = shipped(trials.tasks, 1, start), "recorded"
     if found is None:
-        found = tuned(trials, trials, 1, start)
+        found = find(trials, trials, 1, start)
         source = "tuned" if trials.trainings else "kept"
     return {"program": found.program, "constants": source, "tuning": asdict(found)}
 
 
-def tuned(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
+def find(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
     """The start program tuned at a rung, from the user's cache if it was tuned before.
 
     Arguments:
@@ -127,10 +127,10 @@ def _tune(
     tries = (SEARCH * effort, 0) if rung == 1 else (FIRST * effort, TRIALS * effort)
     ((best, _),) = first.at_best_scale([from_text(start)])
     best = _folded(best, from_text(start), first.tasks)
-    best = first.tuned(best, tries[0]) if best.constants else best
+    best = first.tune(best, tries[0]) if best.constants else best
     if rung > 1:
         ((best, _),) = large.at_best_of([best], FACTORS)
-        best = large.tuned(best, tries[1]) if best.constants else best
+        best = large.tune(best, tries[1]) if best.constants else best
     return Tuning(
         tasks=_identity(large.tasks),
         rung=rung,

@@ -250,6 +250,13 @@ class RunLog:
         """One program."""
         return next(self.records("number = ?", (number,)), None)
 
+    def ancestry(self, number: int) -> list[Record]:
+        """The programs that led to this one, from the start program to itself."""
+        found = [record for record in [self.record(number)] if record is not None]
+        while found and found[-1].parent is not None:
+            found += self.records("number = ?", (found[-1].parent,))
+        return found[::-1]
+
     def complexity(self, number: int) -> tuple[int, int]:
         """The live slots and statements of a program; the smaller, the simpler."""
         ((slots, live),) = self.select(

@@ -20,7 +20,8 @@ from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
 from primitives.program import Program, ProgramError
 from primitives.text import from_text, statement_text, to_text
-from proxy_tasks.evaluation import Answer, Evaluator
+from proxy_tasks.evaluation import Evaluator
+from proxy_tasks.status import Answer
 
 #: How many children are drawn at most.
 DRAWS = 64

@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -117,7 +117,7 @@ def digested(log: RunLog) -> dict[str, Any]:
         **{key: summary[key] for key in (*ended, "provenance")},
         "front": front(summary["hall_of_fame"]),
         "champion_found_at": found_at(log, champion),
-        "ancestry": [_told(record) for record in ancestry(log, champion)],
+        "ancestry": [_told(record) for record in reversed(log.ancestry(champion.number))],
         "first_lion": first_lion(log),
     }
 
@@ -198,13 +198,6 @@ def first_lion(log: RunLog) -> dict[str, Any] | None:
             facts = {"program": record.program, "cosine": likest[0], "betas": likest[1]}
             return {**_told(record), **facts, **found_at(log, record)}
     return None
-
-
-def ancestry(log: RunLog, record: Record | None) -> Iterator[Record]:
-    """The program and those it descends from, newest first."""
-    while record is not None:
-        yield record
-        record = None if record.parent is None else log.record(record.parent)
 
 
 def _told(record: Record) -> dict[str, Any]:

@@ -29,8 +29,8 @@ from evolve.understand.chain import ABLATION, Step
 from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import CannotRead, expressions
 from primitives.program import GRADIENT, Program, ProgramError, Statement, constant
-from primitives.schedule import Operand, Value, to_program, values_of
 from primitives.text import to_text
+from primitives.values import Operand, Value, to_program, values_of
 
 #: The most quality that may be lost, in units of what the program gains by training.
 MARGIN = 0.005
@@ -51,9 +51,9 @@ class Ablation:
     def at_its_best(self, program: Program) -> Step | None:
         """The program with the scale and constants that suit the tasks, if that is better."""
         ((best, _),) = self._trials.at_best_scale([program])
-        tuned = self._trials.tuned(best, TUNING) if best.constants else best
-        shown = self._trials.compare(tuned, program, self._pairs)
-        failed = self._trials.compare(program, program, 2) is None
+        tuned = self._trials.tune(best, TUNING) if best.constants else best
+        shown = self._trials.excess(tuned, program, self._pairs)
+        failed = self._trials.excess(program, program, 2) is None
         if not failed and (shown is None or shown.high >= 0):
             return None
         how = f"constants and scale tuned on the tasks ({TUNING} trials), shown to be better"
@@ -63,7 +63,7 @@ class Ablation:
         """The positive control: a mutilated program that is found to be worse; None if none is."""
         for name, mutilated in _controls(program):
             ((best, _),) = self._trials.at_best_scale([mutilated])
-            shown = self._trials.compare(best, program, self._pairs)
+            shown = self._trials.excess(best, program, self._pairs)
             if shown is None or shown.low > 0:
                 return {"control": name, **_facts(shown, self._margin)}
         return None
@@ -119,7 +119,7 @@ class Ablation:
     def _decided(self, program: Program, reference: Program) -> Interval | None:
         shown = None
         for factor in (1, 2, 4):
-            shown = self._trials.compare(program, reference, factor * self._pairs)
+            shown = self._trials.excess(program, reference, factor * self._pairs)
             if shown is None or not shown.low <= self._margin < shown.high:
                 break
         return shown

@@ -10,8 +10,8 @@ from evolve.understand import evidence
 from evolve.understand.algebraic import ALGEBRAIC, LIMIT, Found, found_by_child
 from primitives.abstract import analyse, live_program
 from primitives.program import Program, ProgramError
-from primitives.schedule import to_program, values_of
 from primitives.text import to_text
+from primitives.values import to_program, values_of
 
 EXACT, ABLATION = "exact", "ablation"
 #: Seconds that sympy may take for one program.

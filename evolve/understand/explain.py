@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evolve.judge.trials import Interval, Trials
-from evolve.search.log import Record, RunLog
+from evolve.search.log import RunLog
 from evolve.understand.ablation import removed_statement
 from evolve.understand.stream import recorded
 from primitives.abstract import analyse
@@ -23,8 +23,8 @@ PAIRS = 8
 
 
 @dataclass(frozen=True)
-class Line:
-    """One statement.
+class Explanation:
+    """One statement of a program, explained.
 
     Attributes:
         text: of the statement.
@@ -49,7 +49,9 @@ class Line:
         return {**vars(self), "loss": self.loss._asdict() if self.loss else None}
 
 
-def explain(program: Program, trials: Trials | None, origins: Sequence[str | None]) -> list[Line]:
+def explain(
+    program: Program, trials: Trials | None, origins: Sequence[str | None]
+) -> list[Explanation]:
     """Every statement of a program.
 
     Arguments:
@@ -63,7 +65,7 @@ def explain(program: Program, trials: Trials | None, origins: Sequence[str | Non
         losses = _losses(program, live, trials)
     kinds = _kinds(program)
     lines = zip(program.statements, live, kinds, magnitudes, losses, origins, strict=True)
-    return [Line(statement_text(s), *rest) for s, *rest in lines]
+    return [Explanation(statement_text(s), *rest) for s, *rest in lines]
 
 
 def _kinds(program: Program) -> list[str]:
@@ -113,7 +115,7 @@ def _losses(program: Program, live: Sequence[bool], trials: Trials) -> list[Inte
         if place not in best or candidate[1] < best[place][1]:
             best[place] = candidate
     return [
-        trials.compare(best[place][0], reference, PAIRS) if place in best else None
+        trials.excess(best[place][0], reference, PAIRS) if place in best else None
         for place in range(len(live))
     ]
 
@@ -124,24 +126,12 @@ def _losses(program: Program, live: Sequence[bool], trials: Trials) -> list[Inte
 def origins(folder: Path, number: int) -> list[str | None]:
     """For each statement of a run's program the mutation that brought it in its present form."""
     with RunLog.open(folder) as log:
-        line = _ancestry(log, number)
+        line = log.ancestry(number)
     brought: list[tuple[Statement, str]] = []
     for record in line:
         program = from_text(record.program)
         brought = _carried(brought, program, f"#{record.number}: {record.told}")
     return [origin for _, origin in brought]
-
-
-def _ancestry(log: RunLog, number: int) -> list[Record]:
-    """From the start program to this one."""
-    records: list[Record] = []
-    current: int | None = number
-    while current is not None:
-        record = log.record(current)
-        assert record is not None
-        records.append(record)
-        current = record.parent
-    return records[::-1]
 
 
 def _carried(

@@ -18,17 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from evolve.errors import BadInput, PoolError
-from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT
+from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT, Answer, Request
 
 #: Seconds a worker may take to start, to import JAX and to compile every task.
 START_LIMIT = 600.0
 _ATTEMPTS = 2
 #: The most requests that a worker is given at once, and the most of those that come first.
 _BATCH, _FIRST = 4, 16
-
-
-Request = dict[str, Any]
-Answer = dict[str, Any]
 
 
 class Setup(NamedTuple):

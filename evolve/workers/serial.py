@@ -10,8 +10,9 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from evolve.workers.base import Answer, Died, Pool, Request, Setup, Worker
+from evolve.workers.base import Died, Pool, Setup, Worker
 from evolve.workers.environment import ENVIRONMENT
+from proxy_tasks.status import Answer, Request
 
 #: What workers print is thrown away beyond this; a task may print at every step.
 _LOG_BYTES = 10_000_000

@@ -15,7 +15,7 @@ import threading
 from queue import SimpleQueue
 from typing import TextIO
 
-from evolve.workers.base import Request
+from proxy_tasks.status import Request
 
 
 def main() -> None:

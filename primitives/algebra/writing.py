@@ -14,7 +14,7 @@ import sympy
 from primitives.algebra.reading import EPS, SYMPY, Expressions, G, W, kind_of
 from primitives.functions import BY_NAME, SCALAR
 from primitives.program import UPDATE, Program, ProgramError, constant
-from primitives.schedule import Operand, Value, to_program
+from primitives.values import Operand, Value, to_program
 
 _NAMES = {function: name for name, function in SYMPY.items() if isinstance(function, type)}
 _SMALL = sympy.Rational(1, 10_000)
