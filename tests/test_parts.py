@@ -24,7 +24,9 @@ class Searched:
     def __init__(self, name: str) -> None:
         self.config = parts.configured(name, 100)
         self.pool = FakePool(self.config)
-        self.row = parts.search(name, 100, Budget(STEPS, 20_000), lambda config: self.pool, Driver)
+        budgets = [Budget(STEPS, steps) for steps in (10_000, 20_000)]
+        self.rows = parts.search(name, 100, budgets, lambda config: self.pool, Driver)
+        self.row = self.rows[-1]
 
     def asked(self) -> list[tuple[str, tuple[int, ...]]]:
         """The programs that the search trained, on which seeds, in order."""
@@ -55,9 +57,11 @@ def fresh(text: str) -> float:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_each_search_is_judged_on_fresh_seeds(searched: dict[str, Searched], name: str) -> None:
-    row = searched[name].row
-    assert row["fresh"] == pytest.approx(fresh(row["program"]))
-    assert row["trained"] > 10 and row["part"] == name
+    first, last = searched[name].rows
+    for row in (first, last):
+        assert row["fresh"] == pytest.approx(fresh(row["program"]))
+        assert row["trained"] > 10 and row["part"] == name
+    assert first["trained"] < last["trained"] and first["minutes"] < last["minutes"]
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS if name != AS_IT_IS])
@@ -77,10 +81,11 @@ def test_the_search_as_it_is_has_the_default_settings() -> None:
 
 def test_searches_that_were_done_are_not_done_again_and_seeds_go_in_order() -> None:
     names = [AS_IT_IS, "elite"]
-    todo = list(parts.missing([], names, range(100, 103)))
+    todo = list(parts.missing([], names, range(100, 103), 3))
     assert todo == [(name, seed) for seed in range(100, 103) for name in names]
-    rows = [{"part": name, "seed": seed} for name, seed in todo[:3]]
-    assert list(parts.missing(rows, names, range(100, 103))) == todo[3:]
+    rows = [{"part": name, "seed": seed, "minutes": 3.0} for name, seed in todo[:3]]
+    assert list(parts.missing(rows, names, range(100, 103), 3)) == todo[3:]
+    assert list(parts.missing(rows, names, range(100, 103), 9)) == todo
 
 
 def test_the_table_tells_what_a_part_brings_with_its_interval() -> None:

@@ -253,7 +253,7 @@ class Driver:
 
     def _wait(self) -> None:
         """Take what workers have answered, after a while at the latest."""
-        finished = self.pool.next(TICK) if self._is_waiting() else None
+        finished = self.pool.next(TICK if self._is_waiting() else 0.0)
         while finished is not None:
             self._received(finished)
             finished = self.pool.next(0.0)

@@ -2,9 +2,9 @@
 
 The search as it is, and with one of its parts switched off or set otherwise, or several, all for
 the same time: processor time of driver and worker together, so a part that costs time pays for
-it, whatever else the machine does. They begin with an AdamW that is tuned already. What counts is
+it, whatever else the machine does. Some go on for longer, as `--minutes 3 9` asks. They begin with an AdamW that is tuned already. What counts is
 not what a search says of its best program, which is partly luck, but what that program is worth
-on fresh seeds. One JSON line in FILE per search; what is there already is not done again.
+on fresh seeds. One JSON line in FILE per result; what is there already is not done again.
 
 `python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
 """
@@ -55,7 +55,7 @@ def train(w, g, m, v, lr):
 #: The search as it is, against which every part is held.
 AS_IT_IS = "as it is"
 #: Minutes of a search, searches of each part, their first seed, and fresh seeds of each result.
-MINUTES, SEEDS, FIRST_SEED, FRESH = 3.0, 12, 100, 16
+MINUTES, SEEDS, FIRST_SEED, FRESH = 3.0, 6, 100, 16
 
 
 class Part(NamedTuple):
@@ -145,32 +145,34 @@ def configured(name: str, seed: int) -> Config:
 def search(
     name: str,
     seed: int,
-    budget: Budget = Budget(SECONDS, 60 * MINUTES),  # noqa: B008
+    budgets: Sequence[Budget],
     opened: Callable[[Config], Pool] = pool_of_this_process,
     driven: Callable[[RunLog, Pool], Driver] = metered,
-) -> dict[str, Any]:
-    """One search, and what its best program is worth on fresh seeds."""
+) -> list[dict[str, Any]]:
+    """One search, and what its best program is worth on fresh seeds when each budget is spent."""
     config = configured(name, seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory())) / "run"
         log = stack.enter_context(RunLog.create(folder, {"config": config.to_json()}))
         pool = opened(config)
         driver = driven(log, pool)
-        driver.add_budget(budget)
-        driver.search()
-        best = log.record(driver.state.race.best() or 0)
-        assert best is not None
-        return {
-            "part": name,
-            "seed": seed,
-            "minutes": budget.amount / 60,
-            "commit": commit(),
-            "steps": driver.steps,
-            "generated": driver.state.generated,
-            "trained": driver.state.evaluated,
-            "fresh": worth(best.program, pool, driver.untrained),
-            "program": best.program,
-        }
+        rows, spent = [], 0.0
+        for budget in budgets:
+            driver.add_budget(budget._replace(amount=budget.amount - spent))
+            driver.search()
+            spent = budget.amount
+            best = log.record(driver.state.race.best() or 0)
+            assert best is not None
+            counts = {
+                "steps": driver.steps,
+                "generated": driver.state.generated,
+                "trained": driver.state.evaluated,
+            }
+            rows.append({"minutes": spent / 60, **counts, "program": best.program})
+        facts = {"part": name, "seed": seed, "commit": commit()}
+        return [
+            {**facts, **row, "fresh": worth(row["program"], pool, driver.untrained)} for row in rows
+        ]
 
 
 def worth(program: str, pool: Pool, untrained: Losses) -> float:
@@ -184,10 +186,10 @@ def worth(program: str, pool: Pool, untrained: Losses) -> float:
 
 
 def missing(
-    rows: list[dict[str, Any]], names: Sequence[str], seeds: Sequence[int]
+    rows: list[dict[str, Any]], names: Sequence[str], seeds: Sequence[int], minutes: float
 ) -> Iterator[tuple[str, int]]:
     """The searches still to be done, seed by seed: wherever it ends, parts have as many."""
-    done = {(row["part"], row["seed"]) for row in rows}
+    done = {(row["part"], row["seed"]) for row in rows if row["minutes"] == minutes}
     for seed in seeds:
         for name in names:
             if (name, seed) not in done:
@@ -200,20 +202,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each part ({SEEDS})")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help=f"seed ({FIRST_SEED})")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[MINUTES], help="of each (3)")
     parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="searches (all cores)")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.parts) - PARTS.keys():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     seeds = range(asked.first, asked.first + asked.seeds)
-    todo = missing(read(asked.results), asked.parts or list(PARTS), seeds)
+    todo = missing(read(asked.results), asked.parts or list(PARTS), seeds, asked.minutes[-1])
+    budgets = [Budget(SECONDS, 60 * minutes) for minutes in asked.minutes]
     context = get_context("spawn")
     with ProcessPoolExecutor(asked.at_once, context) as processes:
-        jobs = [processes.submit(search, *each) for each in todo]
+        jobs = [processes.submit(search, *each, budgets) for each in todo]
         for done in as_completed(jobs):
-            row = done.result()
-            with asked.results.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(row["part"], row["seed"], row["trained"], row["fresh"], flush=True)
+            for row in done.result():
+                with asked.results.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                told = ("part", "seed", "minutes", "trained", "fresh")
+                print(*(row[fact] for fact in told), flush=True)
 
 
 if __name__ == "__main__":

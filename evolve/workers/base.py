@@ -142,16 +142,16 @@ class Pool(ABC):
         self._seats = []
 
     def submit(self, key: int, request: Request, limit: float, first: bool = False) -> None:
-        """Queue a request, before those that are not to come first.
+        """Queue a request, before those that are not to come first; `next` hands them out.
 
         Its `limit` is in seconds from when a worker begins it.
         """
         (self._first if first else self._waiting).append(_Job(key, request, limit, first))
-        self._assign()
 
     def next(self, seconds: float) -> Finished | None:
         """An evaluation that ended, waiting up to some seconds for one."""
         deadline = time.monotonic() + seconds
+        self._assign()
         while not self._done:
             left = deadline - time.monotonic()
             if left <= 0:
