@@ -36,13 +36,10 @@ SMALL = Config(
     objective="loss",
     replicates=(2,),
     constants_share=0.0,
-    elite_share=0.0,
     closing_share=0.0,
-    on_edges=0.0,
     statement_price=0.0,
     structure_tries=1000,
     probe=False,
-    constants_tournament=2,
 )
 #: Shapes of the arrays of the recorded gradients that `stretch` makes up, and its steps.
 SHAPES, STRETCH_STEPS = [(2, 3), (4,), (1,)], 6

@@ -80,7 +80,7 @@ def test_the_search_as_it_is_has_the_default_settings() -> None:
 
 
 def test_searches_that_were_done_are_not_done_again_and_seeds_go_in_order() -> None:
-    names = [AS_IT_IS, "elite"]
+    names = [AS_IT_IS, "probe"]
     todo = list(parts.missing([], names, range(100, 103), 3))
     assert todo == [(name, seed) for seed in range(100, 103) for name in names]
     rows = [{"part": name, "seed": seed, "minutes": 3.0} for name, seed in todo[:3]]
@@ -89,7 +89,7 @@ def test_searches_that_were_done_are_not_done_again_and_seeds_go_in_order() -> N
 
 
 def test_the_table_tells_what_a_part_brings_with_its_interval() -> None:
-    ends = {AS_IT_IS: [0.03, 0.05, 0.04, 0.06], "elite": [0.01, 0.03, 0.035]}
+    ends = {AS_IT_IS: [0.03, 0.05, 0.04, 0.06], "probe": [0.01, 0.03, 0.035]}
     rows = [
         {"part": name, "seed": seed, "trained": 100, "fresh": end}
         for name, all_of in ends.items()
@@ -97,7 +97,7 @@ def test_the_table_tells_what_a_part_brings_with_its_interval() -> None:
     ]
     first, part = parts_table.table(rows).splitlines()[2:]
     assert first == "| as it is | nothing | 4 | 100 | +0.0450 | - |"
-    found = ttest_rel(ends[AS_IT_IS][:3], ends["elite"])
+    found = ttest_rel(ends[AS_IT_IS][:3], ends["probe"])
     low, high = found.confidence_interval()
     error = fmean([0.02, 0.02, 0.005]) / found.statistic
     assert part.endswith(f"| +0.0150 ± {error:.4f} ({low:+.4f} to {high:+.4f}) |")

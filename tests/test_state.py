@@ -51,7 +51,7 @@ def test_a_parent_is_the_fitter_of_two_random_members() -> None:
         if step is not Step.DRAFT:
             continue
         rng, members = child_rng(0, before.drafted), before.population.members()
-        rng.random(), rng.random()  # constants alone, elite
+        rng.random()  # constants alone
         one, other = (members[rng.randrange(len(members))] for _ in range(2))
         value, number = {n: before.race.expected(n) for n in (one, other)}, before.drafted
         if value[one] != value[other]:
@@ -91,22 +91,6 @@ def test_members_are_the_last_committed() -> None:
         assert members == expected
 
 
-def test_the_elite_does_not_age() -> None:
-    """The best of each length, if near the best of all, are parents for as long as they are."""
-    fold, old = Fold(config(replicates=LADDER, elite_share=1.0, **OPEN), lucky), 0
-    for before, step in states(fold, 150):
-        if step is Step.DRAFT:
-            elite = before.race.elite(0)
-            live = [before.race[n].live for n in elite]
-            values = [before.race.expected(n) for n in elite]
-            assert len(set(live)) == len(live)
-            assert sorted(values) == [v for _, v in sorted(zip(live, values, strict=True))]
-            parent = replace_draft(fold, before.drafted).parent
-            assert parent in elite
-            old += parent not in before.population
-    assert old > 5
-
-
 def test_programs_without_a_fitness_lose_and_leave() -> None:
     fold = Fold(config(population=30))
     rows = fold.run(400)
@@ -143,7 +127,6 @@ configurations = st.builds(
     in_flight=st.integers(1, 6),
     population=st.integers(1, 12),
     tournament=st.integers(1, 3),
-    elite_share=st.sampled_from([0.0, 0.5]),
     structure_tries=st.sampled_from([1, 2, 1000]),
     replicates=st.sampled_from([(1,), (2,), LADDER, (2, 3)]),
     objective=st.sampled_from(OBJECTIVES),
@@ -170,7 +153,7 @@ def test_a_restored_search_goes_on_as_if_never_interrupted(config: Config, cuts:
 
 def test_every_prefix_restores_the_whole_state() -> None:
     """What a restored state does next is what the living one did next."""
-    settings = config(objective="equal-memory", replicates=LADDER, population=24, elite_share=0.5)
+    settings = config(objective="equal-memory", replicates=LADDER, population=24)
     fold = Fold(replace(settings, structure_tries=1, probe=True), lucky)
     logs = [list(fold.rows)]
     while fold.step(60) and not fold.state.draining:
@@ -223,11 +206,11 @@ def test_so_many_of_the_children_differ_in_constants_alone(share: float) -> None
 
 def test_a_structure_is_trained_so_often_until_something_better_is_found() -> None:
     def most(tries: int) -> int:
-        fold = Fold(config(structure_tries=tries, elite_share=0.5), lucky)
+        fold = Fold(config(structure_tries=tries), lucky)
         counts: Counter[str] = Counter()
-        found, leaders = 0, 0
+        found, leaders = 0, None
         for before, step in states(fold, 200):
-            ahead = before.race.elite(0)[-1:] if before.race else []
+            ahead = before.race.best() if before.race else None
             if ahead != leaders:
                 leaders = ahead
                 counts.clear()
@@ -326,10 +309,10 @@ def hurdle(start: Record, record: Record, finished: list[Record]) -> list[float]
 
 
 def test_texts_are_kept_of_possible_parents_alone() -> None:
-    fold = Fold(config(elite_share=0.5, replicates=LADDER), lucky)
+    fold = Fold(config(replicates=LADDER), lucky)
     fold.run(400)
     state = fold.state
-    assert {*state.population.members(), *state.race.front(), START} <= state.texts.keys()
+    assert {*state.population.members(), START} <= state.texts.keys()
     assert len(state.texts) < state.config.population + 40
 
 

@@ -13,13 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 from evolve.search.config import RANDOM, Config
-from evolve.search.fitting import factor, rescaled, without_idle
 from evolve.search.mutation import Mutant, mutate, mutate_constants, random_program
 from evolve.search.probe import Stretch, difference, resemblance
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
-from primitives.program import Program, ProgramError
-from primitives.text import from_text, statement_text, to_text
+from primitives.program import Program
+from primitives.text import from_text, to_text
 from proxy_tasks.evaluation import Evaluator
 from proxy_tasks.status import Answer
 
@@ -85,38 +84,28 @@ class Proposer:
                 if not draw:
                     return [_told(mutant, 0, False)]  # the parent again: it is known
                 continue
-            fitted = self._fitted(mutant, parent)
-            if fitted is not None or not draw:
-                found.append(_told(fitted or mutant, draw, fitted is not None))
-            if fitted is not None:
+            promising = self._is_promising(mutant, parent)
+            if promising or not draw:
+                found.append(_told(mutant, draw, promising))
+            if promising:
                 break
         return found
 
     def _draw(self, parent: Program, rng: random.Random) -> Mutant:
         if self._config.method == RANDOM:
             return random_program(parent.slots, rng, self._functions)
-        return mutate(parent, rng, self._functions, self._config.on_edges)
+        return mutate(parent, rng, self._functions)
 
-    def _fitted(self, mutant: Mutant, parent: Program) -> Mutant | None:
-        """A promising child as it is trained; None if it is none."""
+    def _is_promising(self, mutant: Mutant, parent: Program) -> bool:
+        """Whether a child steps otherwise than its parent, but not quite.
+
+        One that steps alike and keeps less in memory trains a larger model.
+        """
         if not self._stretches or self._config.method == RANDOM:
-            return mutant
-        if not UNLIKE < resemblance(mutant.program, parent, self._stretches) < ALIKE:
-            return None
-        detail, program = mutant.detail, mutant.program
-        if self._config.drop_idle:
-            program, gone = without_idle(program, self._stretches)
-            if gone:
-                detail += f"; without {', '.join(map(statement_text, gone))}"
-        if self._config.match_scale:
-            by = factor(program, parent, self._stretches)
-            if by != 1:
-                detail += f"; steps times {by:g}"
-                try:
-                    program = rescaled(program, by, self._stretches)
-                except ProgramError:  # its steps are so small that no constant makes them large
-                    return None
-        return mutant._replace(program=program, detail=detail, analysis=analyse(program))
+            return True
+        alike = resemblance(mutant.program, parent, self._stretches)
+        keeps_less = len(mutant.analysis.slots) < len(analyse(parent).slots)
+        return alike > UNLIKE and (alike < ALIKE or keeps_less)
 
 
 class SearchWorker(Evaluator):

@@ -172,11 +172,6 @@ class Race:
         """Whether it is the best of its niche."""
         return self._expected(result) >= self.best_of(result.niche)
 
-    def elite(self, niche: int) -> list[int]:
-        """The front of a niche, but for what is far behind its best."""
-        least = self.best_of(niche) - NEAR
-        return [number for number in self._fronts[niche] if self.expected(number) >= least]
-
     def best(self) -> int | None:
         """The best of all niches; None if none is better than the start program."""
         front = self.front()
@@ -186,10 +181,6 @@ class Race:
         """The fronts of all niches, of programs better than the start program; best first."""
         found = [n for front in self._fronts for n in front if self.expected(n) > 0]
         return sorted(found, key=lambda n: (-self.expected(n), self._all[n].live, n))
-
-    def in_front(self, number: int) -> bool:
-        """Whether it is in a front."""
-        return any(number in front for front in self._fronts)
 
     # -- hurdles -----------------------------------------------------------
 

@@ -143,16 +143,11 @@ class State:
 
     def draft(self) -> Draft:
         """Choose the parent of the next child."""
-        config, race = self.config, self.race
+        config = self.config
         rng = child_rng(config.seed, self.drafted)
         constants = rng.random() < config.constants_share
-        niche = self.population.draw_niche(rng, NICHES_DRAWN, race.best_of)
-        elite = race.elite(niche) if rng.random() < config.elite_share else []
-        if elite:
-            parent = elite[rng.randrange(len(elite))]
-        else:
-            size = config.constants_tournament if constants else config.tournament
-            parent = self.population.draw(niche, rng, size, self._rank)
+        niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.best_of)
+        parent = self.population.draw(niche, rng, config.tournament, self._rank)
         seed = rng.getrandbits(64)
         draft = Draft(self.drafted, parent, self.texts[parent], constants, seed)
         self.drafted += 1
@@ -360,10 +355,8 @@ class State:
             self.population = Population(self.niches, capacity, founders)
         elif record.mutation != MORE_SEEDS:
             self._enter(record.number, self.niche(record.slots))
-        if record.source is None and self.race.joins_front(result):
-            self.texts.setdefault(result.number, record.program)  # it may have left
-            if self.race.leads(result):
-                self._tries.clear()
+        if record.source is None and self.race.joins_front(result) and self.race.leads(result):
+            self._tries.clear()
         if (len(self.race) - 1) % HURDLES_EVERY == 0:
             self._set_hurdles()
         return result
@@ -389,10 +382,5 @@ class State:
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""
         gone = self.population.enter(number, niche)
-        if gone is not None:
-            self._forget(gone)
-
-    def _forget(self, number: int) -> None:
-        """The text of a program that is no parent any more is in the log alone."""
-        if number != START and number not in self.population and not self.race.in_front(number):
-            del self.texts[number]
+        if gone:  # its text is in the log alone now
+            del self.texts[gone]

@@ -66,24 +66,9 @@ class Part(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
-_FITTING = {"match_scale": False, "drop_idle": False}
-_CHOICE = {
-    "elite_share": 0.0,
-    "on_edges": 0.0,
-    "structure_tries": 10**6,
-    "constants_tournament": 2,
-}
 PARTS: dict[str, Part] = {
     AS_IT_IS: Part("nothing"),
-    "all of the next six": Part("none of them", {**_FITTING, **_CHOICE}),
-    "scale and idle statements": Part("children stay as they come", _FITTING),
-    "the next four": Part("none of them", _CHOICE),
-    "elite": Part("all parents by tournament", {"elite_share": 0.0}),
-    "insertions where it counts": Part("at a random place", {"on_edges": 0.0}),
     "few tries of a structure": Part("as many as come, not two", {"structure_tries": 10**6}),
-    "pressure on constants": Part(
-        "a tournament of two, as for others", {"constants_tournament": 2}
-    ),
     "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
     "probe": Part("children are trained as they come", {"probe": False}),
     "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),

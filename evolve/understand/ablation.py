@@ -21,7 +21,6 @@ from evolve.search.mutation import (
     change,
     child_rng,
     delete,
-    delete_on_edge,
     first_valid,
 )
 from evolve.understand.algebraic import cost, written
@@ -244,7 +243,7 @@ def _smaller(program: Program, rng: Random) -> Edit | None:
     """One statement less, or one argument changed."""
     if rng.random() < 0.5:
         return change(program, rng)
-    return (delete_on_edge if rng.random() < 0.5 else delete)(program, rng)
+    return delete(program, rng)
 
 
 def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> list[Program]:
