@@ -25,8 +25,7 @@ def summarize(log: RunLog) -> dict[str, Any]:
     counts = _counts(log)
     ((seconds,),) = log.select("SELECT total(seconds) FROM sessions")
     finished = log.events("finished")
-    ((rows,),) = log.select("SELECT count(*) FROM programs")
-    state = "finished" if finished and finished[-1][0] == rows else "unfinished"
+    state = "finished" if finished and finished[-1][0] == programs(log) else "unfinished"
     return {
         "run": str(log.folder),
         "state": state,
@@ -54,6 +53,42 @@ def summarize(log: RunLog) -> dict[str, Any]:
     }
 
 
+def programs(log: RunLog) -> int:
+    """How many rows there are; the highest number is one less."""
+    ((count,),) = log.select("SELECT count(*) FROM programs")
+    return int(count)
+
+
+def redundant_share(log: RunLog) -> float | None:
+    """The mean share of dead statements over the last tenth of the programs."""
+    ((share,),) = log.select(
+        "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
+        "WHERE statements > 0 AND number >= ?",
+        (programs(log) * 9 // 10,),
+    )
+    return None if share is None else float(share)
+
+
+def fittest(log: RunLog, count: int) -> list[tuple[Record, int]]:
+    """The fittest programs of the search, and on how many seeds each was trained."""
+    rows = log.select(
+        f"SELECT number, trained FROM proposals WHERE {_CANDIDATES} AND fitness IS NOT NULL "
+        f"ORDER BY {FITTEST} LIMIT ?",
+        (count,),
+    )
+    records = [(log.record(number), trained) for number, trained in rows]
+    return [(record, trained) for record, trained in records if record is not None]
+
+
+def seconds_to_the_end(log: RunLog) -> list[float]:
+    """How long the last 200 programs took that were trained to the end."""
+    rows = log.select(
+        "SELECT seconds FROM timings JOIN proposals USING (number) "
+        f"WHERE {_CANDIDATES} ORDER BY number DESC LIMIT 200"
+    )
+    return [seconds for (seconds,) in rows]
+
+
 def _counts(log: RunLog) -> dict[str, Any]:
     ((generated, hits, invalid, passed),) = log.select(
         "SELECT count(*), total(source IS NOT NULL), total(rejected), total(passed) FROM proposals"
@@ -61,17 +96,13 @@ def _counts(log: RunLog) -> dict[str, Any]:
     ((evaluated,),) = log.select(
         "SELECT count(*) FROM proposals WHERE source IS NULL AND outcome IS NOT NULL"
     )
-    ((redundant,),) = log.select(
-        "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
-        "WHERE statements > 0 AND number >= (SELECT count(*) FROM programs) * 9 / 10"
-    )
     return {
         "generated": generated,
         "evaluated": evaluated,
         "invalid": int(invalid),
         "passed_over": int(passed),
         "cache_hit_rate": hits / generated if generated else None,
-        "redundant_share": redundant,
+        "redundant_share": redundant_share(log),
     }
 
 

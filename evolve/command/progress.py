@@ -14,7 +14,7 @@ from evolve.budget import duration
 from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
 from evolve.search.log import START
-from evolve.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE
+from evolve.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE, redundant_share
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
 
@@ -85,11 +85,9 @@ class Progress:
             evaluated=committed,
             evals_per_second=self._rate(committed),
             hit_rate=(state.generated - state.evaluated) / max(state.generated, 1),
-            redundant=_redundant(driver),
+            redundant=redundant_share(driver.log) or 0.0,
             best=_best(driver),
-            program=to_text(live_program(from_text(state.texts[_champion(driver)])))
-            if state.race
-            else "",
+            program=_program(driver),
         )
 
     def _rate(self, evaluated: int) -> float:
@@ -114,18 +112,14 @@ def _best(driver: Driver) -> str:
     return f"#{number} {value:+.4f} loss {losses} (tuned start {_losses(driver, START)})"
 
 
+def _program(driver: Driver) -> str:
+    best = driver.log.record(_champion(driver))
+    return to_text(live_program(from_text(best.program))) if best else ""
+
+
 def _losses(driver: Driver, number: int) -> str:
     losses = final_losses(driver.state.race[number].marks or {})
     return ", ".join(f"{sum(v) / len(v):.4f}" for v in losses.values() if v)
-
-
-def _redundant(driver: Driver) -> float:
-    query = (
-        "SELECT avg(1.0 - live * 1.0 / statements) FROM programs "
-        "WHERE statements > 0 AND number >= ?"
-    )
-    ((share,),) = driver.log.select(query, (driver.state.proposed * 9 // 10,))
-    return share or 0.0
 
 
 def _line(s: Snapshot) -> str:

@@ -22,6 +22,7 @@ from evolve.search.config import Config, read_config
 from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
 from evolve.session import DEFAULT_START, configured, facts, with_program, work
+from evolve.summary import baseline_number
 from evolve.workers import Setup, open_pool
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         try:
             _session(log, config, workers, arguments, [budget], interruption)
         except BadInput:
-            if not log.select("SELECT 1 FROM programs WHERE outcome IS NOT NULL LIMIT 1"):
+            if baseline_number(log) is None:
                 shutil.rmtree(folder)  # nothing was searched: leave nothing behind
             raise
 

@@ -17,10 +17,11 @@ from evolve.command.verdict import closing_lines, simplified
 from evolve.errors import BadInput
 from evolve.search.log import RunLog
 from evolve.summary import (
-    FITTEST,
     PAPER_HIT_RATE,
     PAPER_REDUNDANT_SHARE,
+    fittest,
     front,
+    programs,
     summarize,
 )
 from primitives.abstract import analyse
@@ -124,14 +125,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
         console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
     )
     table = Table("id", "fitness", "seeds", "slots", "statements", "mutation", box=None)
-    condition = (
-        "number > 0 AND source IS NULL AND outcome = 'finished' AND fitness IS NOT NULL "
-        f"ORDER BY {FITTEST} LIMIT ?"
-    )
-    rows = log.select(f"SELECT number, trained FROM proposals WHERE {condition}", (top,))
-    for number, seeds in rows:
-        record = log.record(number)
-        assert record is not None
+    for record, seeds in fittest(log, top):
         table.add_row(
             str(record.number),
             f"{record.fitness:+.4f}",
@@ -146,7 +140,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
 def _print_program(log: RunLog, number: int, as_json: bool, console: Console) -> None:
     record = log.record(number)
     if record is None:
-        ((count,),) = log.select("SELECT count(*) FROM programs")
+        count = programs(log)
         known = f"0 to {count - 1}" if count else "none yet"
         raise BadInput(f"there is no program {number}; this run has {known}")
     if as_json:

@@ -7,6 +7,7 @@ from statistics import median
 from evolve.cache import read_cache, write_cache
 from evolve.provenance import machine
 from evolve.search.log import RunLog
+from evolve.summary import seconds_to_the_end
 
 _FILE = "seconds.json"
 
@@ -25,13 +26,10 @@ def remember_seconds(log: RunLog) -> None:
     if len(config["tasks"]) != 1:
         return
     (name,) = config["tasks"]
-    rows = log.select(
-        "SELECT seconds FROM timings JOIN proposals USING (number) "
-        "WHERE outcome = 'finished' AND number > 0 ORDER BY number DESC LIMIT 200"
-    )
-    if not rows:
+    trainings = seconds_to_the_end(log)
+    if not trainings:
         return
-    seconds = median(value for (value,) in rows) / config["replicates"][0]
+    seconds = median(trainings) / config["replicates"][0]
     known = _known()
     write_cache(_FILE, {**known, _key(): {**known.get(_key(), {}), f"{name}@x1": seconds}})
 
