@@ -91,12 +91,12 @@ def test_searches_that_were_done_are_not_done_again_and_seeds_go_in_order() -> N
 def test_the_table_tells_what_a_part_brings_with_its_interval() -> None:
     ends = {AS_IT_IS: [0.03, 0.05, 0.04, 0.06], "probe": [0.01, 0.03, 0.035]}
     rows = [
-        {"part": name, "seed": seed, "trained": 100, "fresh": end}
+        {"part": name, "seed": seed, "minutes": 3.0, "trained": 100, "fresh": end}
         for name, all_of in ends.items()
         for seed, end in enumerate(all_of)
     ]
     first, part = parts_table.table(rows).splitlines()[2:]
-    assert first == "| as it is | nothing | 4 | 100 | +0.0450 | - |"
+    assert first == "| 3 | as it is | nothing | 4 | 100 | +0.0450 | - |"
     found = ttest_rel(ends[AS_IT_IS][:3], ends["probe"])
     low, high = found.confidence_interval()
     error = fmean([0.02, 0.02, 0.005]) / found.statistic

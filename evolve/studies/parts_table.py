@@ -17,11 +17,12 @@ from evolve.studies.parts import AS_IT_IS, PARTS
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
-#: Each row of the table, and what is done in its place. The engine before this one is in the
-#: history of the project (commit 447a11e): its driver proposed, looked and guessed by itself.
-BEFORE = "the engine before"
+#: Each row of the table, and what is done in its place. The last two are in the history of the
+#: project: commits a7515c1, and 447a11e, whose driver proposed, looked and guessed by itself.
+MORE, BEFORE = "(five parts more)", "(the engine before)"
 ROWS = {
     **{name: part.instead for name, part in PARTS.items()},
+    MORE: "what was taken out, see below",
     BEFORE: "a driver that proposes, looks and guesses",
 }
 
@@ -32,19 +33,26 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     A part brings what the search as it is comes to, less what it comes to without, paired seed
     by seed.
     """
-    found = {name: {r["seed"]: r for r in rows if r["part"] == name} for name in ROWS}
-    lines = [["part", "in its place", "seeds", "trained", "fitness", "brings"]]
-    for name, mine in found.items():
-        if not mine:
-            continue
-        line = [name, ROWS[name], str(len(mine))]
-        line += [f"{fmean(row['trained'] for row in mine.values()):,.0f}"]
-        line += [f"{fmean(row['fresh'] for row in mine.values()):+.4f}"]
-        seeds = [seed for seed in mine if seed in found[AS_IT_IS]]
-        pairs = [found[AS_IT_IS][seed]["fresh"] - mine[seed]["fresh"] for seed in seeds]
-        lines.append([*line, "-" if name == AS_IT_IS else paired(pairs)])
-    lines.insert(1, ["---"] * len(lines[0]))
+    heads = ["minutes", "part", "in its place", "seeds", "trained", "fitness", "brings"]
+    lines = [heads, ["---"] * len(heads)]
+    for minutes in sorted({row["minutes"] for row in rows}):
+        after = [row for row in rows if row["minutes"] == minutes]
+        found = {name: {r["seed"]: r for r in after if r["part"] == name} for name in ROWS}
+        for name, mine in found.items():
+            if mine:
+                lines.append([f"{minutes:g}", name, ROWS[name], *_told(mine, found[AS_IT_IS])])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _told(mine: dict[int, dict[str, Any]], whole: dict[int, dict[str, Any]]) -> list[str]:
+    """Of a row: seeds, trainings, fitness, and what the part brings."""
+    pairs = [whole[seed]["fresh"] - mine[seed]["fresh"] for seed in mine if seed in whole]
+    return [
+        str(len(mine)),
+        f"{fmean(row['trained'] for row in mine.values()):,.0f}",
+        f"{fmean(row['fresh'] for row in mine.values()):+.4f}",
+        "-" if mine is whole else paired(pairs),
+    ]
 
 
 def paired(pairs: Sequence[float]) -> str:
