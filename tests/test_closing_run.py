@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import Cli
-from fakes import FakePool, config
+from fakes import ADAMW, FakePool, config
 from processes import evolve, finish, start
 from test_closing import create, go_on, large_is_another_world
 from test_run import Moment, compared, stop
@@ -28,6 +28,7 @@ from evolve.summary import summarize
 from primitives.text import to_text
 from primitives.zoo import zoo
 from proxy_tasks.catalog import resolve
+from proxy_tasks.status import FINISHED
 
 SCHEMAS = Path(__file__).parent.parent / "evolve" / "schemas"
 #: Enough for a tuning at x10 and a candidate there, too little for ablations.
@@ -41,9 +42,9 @@ tune_start = false
 finalists = 2
 judge_seeds = 1
 in_flight = 8
-closing_share = 0.9935
+closing_share = 0.98
 """
-BUDGET = ["--budget", "50evals", "--workers", 0]
+BUDGET = ["--budget", "150evals", "--workers", 0]
 
 
 def remember_tuning(name: str, start: str) -> None:
@@ -91,7 +92,7 @@ def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) ->
 
 def test_a_run_that_begins_with_lion_is_no_discovery(cli: Cli, tmp_path: Path) -> None:
     """And says so wherever it is shown, from its beginning."""
-    (tmp_path / "run.toml").write_text(SETTINGS.replace("0.9935", "0.0"))
+    (tmp_path / "run.toml").write_text(SETTINGS.replace("0.98", "0.0"))
     known: dict[str, bool | None] = {}
     for name in ("lion", "paper-program-1", "signum"):
         run = tmp_path / name
@@ -154,9 +155,14 @@ def test_the_funnel_needs_an_end_and_something_to_compare(cli: Cli, tmp_path: Pa
 def test_a_champion_that_is_the_start_is_nothing_to_compare(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def hopeless(request: dict[str, Any]) -> dict[str, Any]:
+        loss = 1.0 if request["program"] == ADAMW else 1.5
+        losses = {task: [[loss, loss] for _ in request["seeds"]] for task in request["tasks"]}
+        return {"outcome": FINISHED, "losses": losses, "steps": 1}
+
     of = config(closing_share=0.0)
     create(tmp_path / "run", of)
-    go_on(tmp_path / "run", FakePool(of), Budget(EVALUATIONS, 3))
+    go_on(tmp_path / "run", FakePool(of, answer=hopeless), Budget(EVALUATIONS, 30))
     monkeypatch.setattr(command, "open_pool", lambda *rest: nullcontext(FakePool(of)))
     code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
     assert code == 2 and "is the tuned start itself" in err and err.count("\n") == 1

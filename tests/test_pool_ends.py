@@ -215,27 +215,26 @@ def batches(*reports: Any) -> ScriptedPool:
 
 
 def test_requests_go_in_batches_while_many_wait() -> None:
-    pool = batches(
-        {"of": 0}, *([{"of": key} for key in keys] for keys in ((1, 2, 3, 4), (5, 6, 7)))
-    )
+    pool = batches(*([{"of": k} for k in keys] for keys in ((0, 1, 2, 3), (4, 5, 6), (7, 8))))
     done = [pool.next(0.1) for _ in range(8)]
     assert [(f.key, f.answer) for f in done if f] == [(key, {"of": key}) for key in range(8)]
     sizes = [len(batch) for batch in pool.workers[0].batches]
-    assert sizes == [1, 1, 4, 3, 1]
+    assert sizes == [1, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize("report", [Died("gone"), LOST, None], ids=["died", "lost", "late"])
 def test_the_requests_of_a_batch_that_fails_are_tried_one_by_one(report: Any) -> None:
-    pool = batches({"of": 0}, *([report] if report else []))
-    alone = [{"of": 1}, {"of": 2}, Died("it was 3")]
-    pool.scripts = [[READY, *alone], [READY, {"of": 4}, [{"of": key} for key in (5, 6, 7)]]]
+    pool = batches(*([report] if report else []))
+    alone = [{"of": 0}, {"of": 1}, {"of": 2}, Died("it was 3")]
+    together = [[{"of": key} for key in keys] for keys in ((4, 5, 6), (7, 8))]
+    pool.scripts = [[READY, *alone], [READY, *together]]
     done = [pool.next(1.0) for _ in range(8)]
     answers = [f.answer for f in done if f]
     assert [f.key for f in done if f] == list(range(8))
     assert answers[3] == {"outcome": "crashed", "losses": {}, "steps": 0, "detail": "it was 3"}
     assert answers[:3] + answers[4:] == [{"of": key} for key in (0, 1, 2, 4, 5, 6, 7)]
     sizes = [len(batch) for batch in pool.workers[1].batches + pool.workers[2].batches]
-    assert sizes == [1, 1, 1, 1, 1, 1, 3, 1]
+    assert sizes == [1, 1, 1, 1, 1, 1, 3, 2, 1]
 
 
 def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ from evolve.studies.parts import AS_IT_IS, PARTS
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
-#: Each row of the table, and what is done in its place. The last two are in the history of the
-#: project: commits a7515c1, and 447a11e, whose driver proposed, looked and guessed by itself.
-MORE, BEFORE = "(five parts more)", "(the engine before)"
+#: Each row of the table, and what is done in its place. Those in brackets are in the history of
+#: the project: commits a7515c1, and 447a11e, whose driver proposed, looked and guessed by itself.
 ROWS = {
     **{name: part.instead for name, part in PARTS.items()},
-    MORE: "what was taken out, see below",
-    BEFORE: "a driver that proposes, looks and guesses",
+    "(five parts more)": "what was taken out, see below",
+    "(the engine before)": "a driver that proposes, looks and guesses",
+    "(the engine before, no surrogate)": "it does not guess",
+    "(the engine before, no parsimony)": "statements cost nothing",
+    "(the engine before, bare)": "no surrogate, no elite, insertions anywhere",
 }
 
 
