@@ -3,9 +3,9 @@
 The search as it is, and with one of its parts switched off or set otherwise, or several, all for
 the same time: processor time of driver and worker together, so a part that costs time pays for
 it, whatever else the machine does. With `--minutes 3 9` there are results after 3 and after 9.
-They begin with an AdamW that is tuned already. What counts is
-not what a search says of its best program, which is partly luck, but what that program is worth
-on fresh seeds. One JSON line in FILE per result; what is there already is not done again.
+They begin with an AdamW that is tuned already. What counts is not what a search says of its best
+program, which is partly luck, but what that program is worth on fresh seeds. One JSON line in FILE
+per result; what is there already is not done again.
 
 `python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
 """

@@ -22,6 +22,7 @@ PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
 ROWS = {
     **{name: part.instead for name, part in PARTS.items()},
     "(five parts more)": "what was taken out, see below",
+    "(six parts fewer than those)": "neither those five nor few tries of a structure",
     "(the engine before)": "a driver that proposes, looks and guesses",
     "(the engine before, no surrogate)": "it does not guess",
     "(the engine before, no parsimony)": "statements cost nothing",

@@ -16,13 +16,7 @@ from random import Random
 from typing import Any
 
 from evolve.judge.trials import Interval, Trials
-from evolve.search.mutation import (
-    Edit,
-    change,
-    child_rng,
-    delete,
-    first_valid,
-)
+from evolve.search.mutation import Edit, change, child_rng, delete, first_valid
 from evolve.understand.algebraic import cost, written
 from evolve.understand.chain import ABLATION, Step
 from primitives.abstract import analyse, live_program
