@@ -36,10 +36,14 @@ SMALL = Config(
     objective="loss",
     replicates=(2,),
     constants_share=0.0,
+    elite_share=0.0,
     closing_share=0.0,
+    on_edges=0.0,
     statement_price=0.0,
     structure_tries=1000,
     probe=False,
+    candidates=1,
+    complexity_cost=0.0,
 )
 #: Shapes of the arrays of the recorded gradients that `stretch` makes up, and its steps.
 SHAPES, STRETCH_STEPS = [(2, 3), (4,), (1,)], 6
@@ -125,10 +129,15 @@ class Fold:
         self.drafted: dict[int, Draft] = {}
         self._answer = answer
         self._proposer = proposer(config)
+        self._learned = 0
 
     def children(self, draft: Draft) -> list[Child]:
         """What a worker proposes."""
-        return self._proposer.propose(draft.program, draft.constants, draft.seed)
+        for version, known in self.state.knowledge.items():
+            if version > self._learned:
+                self._proposer.learn(version, known)
+                self._learned = version
+        return self._proposer.propose(draft.tournaments, draft.constants, draft.seed, draft.version)
 
     def step(self, evaluations: int) -> bool:
         """The next step; False when so many evaluations have been committed."""
@@ -229,6 +238,9 @@ class FakePool:
             self.submitted.append((key, request, limit))
         self._waiting.append((key, request))
 
+    def publish(self, version: int, knowledge: Any) -> None:
+        self._proposer.learn(version, knowledge)
+
     def next(self, seconds: float) -> Finished | None:
         if not self._waiting or not seconds:  # what was not waited for comes later
             return None
@@ -243,8 +255,8 @@ class FakePool:
         if request["action"] == "prepare":
             return {"tasks": self.tasks}
         if request["action"] == "propose":
-            asked = (request["program"], request["constants"], request["seed"])
-            return {"children": self._proposer.propose(*asked)}
+            asked = {name: value for name, value in request.items() if name != "action"}
+            return {"children": self._proposer.propose(**asked)}
         return self._answer(request)
 
 

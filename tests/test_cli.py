@@ -213,7 +213,7 @@ def test_a_descendant_of_sgd_can_have_memory() -> None:
     for number in range(300):
         program, rng = start, child_rng(0, number)
         for _ in range(4):
-            program = mutate(program, rng).program
+            program = mutate(program, rng, on_edges=Config.on_edges).program
         with_memory += bool(analyse(program).slots)
     assert with_memory > 0
 

@@ -78,7 +78,7 @@ def test_there_is_nothing_to_delete_or_change_in_an_empty_program() -> None:
 
 def test_insert_keeps_the_rest_and_comes_to_every_place() -> None:
     def draw(rng: Random) -> int:
-        child, _, words = mutation.insert(ADAMW, rng)
+        child, _, words, _ = mutation.insert(ADAMW, rng)
         place = int(words.split(":")[0]) - 1
         left = child.statements[:place] + child.statements[place + 1 :]
         assert left == ADAMW.statements
@@ -92,7 +92,7 @@ def test_insert_keeps_the_rest_and_comes_to_every_place() -> None:
 
 def test_insert_targets_are_fresh_or_of_the_kind_that_results() -> None:
     def draw(rng: Random) -> tuple[str, str]:
-        child, _, words = mutation.insert(LONG, rng)
+        child, _, words, _ = mutation.insert(LONG, rng)
         place = int(words.split(":")[0]) - 1
         kinds = kinds_before(LONG, place)
         after = kinds_before(child, place + 1)
@@ -111,7 +111,7 @@ def test_insert_targets_are_fresh_or_of_the_kind_that_results() -> None:
 def test_insert_targets_are_drawn_uniformly() -> None:
     counts = Counter()
     for seed in range(20_000):
-        child, _, words = mutation.insert(SIGN, Random(seed))
+        child, _, words, _ = mutation.insert(SIGN, Random(seed))
         added = child.statements[1]
         if words.startswith("2: ") and added.function == "exp" and added.arguments == ("w",):
             counts[added.target] += 1
@@ -119,11 +119,130 @@ def test_insert_targets_are_drawn_uniformly() -> None:
     assert_uniform(counts, 4)
 
 
+def test_an_insertion_on_an_edge_is_read_there_and_nowhere_else() -> None:
+    reads = [
+        (i, j)
+        for i, statement in enumerate(ADAMW.statements)
+        for j, argument in enumerate(statement.arguments)
+        if isinstance(argument, str)
+    ]
+
+    def draw(rng: Random) -> tuple[int, int] | None:
+        edit = mutation.insert_on_edge(ADAMW, rng)
+        if edit is None:  # a function without arguments
+            return None
+        child, _, words, _ = edit
+        place = int(words.split(":")[0]) - 1
+        added, reader = child.statements[place : place + 2]
+        old = ADAMW.statements[place]
+        assert child.statements[:place] == ADAMW.statements[:place]
+        assert child.statements[place + 2 :] == ADAMW.statements[place + 1 :]
+        assert (reader.target, reader.function) == (old.target, old.function)
+        assert added.target not in ADAMW.inputs() | {s.target: "" for s in ADAMW.statements}
+        pairs = zip(old.arguments, reader.arguments, strict=True)
+        (position,) = [j for j, (before, after) in enumerate(pairs) if before != after]
+        assert reader.arguments[position] == added.target
+        assert old.arguments[position] in added.arguments
+        return place, position
+
+    is_eventually(draw, {*reads, None}, {*reads, None})
+
+
+PARTLY_DEAD = from_text(
+    """def train(w, g, m, v, lr):
+        x0 = exp(g)
+        m = interp(g, m, 0.9)
+        v = cos(x0)
+        update = m * lr
+        x1 = tanh(update)
+        return update, m, v
+    """
+)
+
+
+def test_insertions_on_edges_count() -> None:
+    """They are read by live statements, and read what live statements assigned."""
+    assert analyse(PARTLY_DEAD).live == (False, True, False, True, False)
+
+    def draw(rng: Random) -> str | None:
+        edit = mutation.insert_on_edge(PARTLY_DEAD, rng)
+        if edit is None:
+            return None
+        place = int(edit.detail.split(":")[0]) - 1
+        added, reader = edit[0].statements[place : place + 2]
+        assert {"x0", "v"}.isdisjoint(added.arguments) or place == 1
+        assert "x0" not in added.arguments
+        return reader.target
+
+    is_eventually(draw, {"m", "update", None}, {"m", "update", None}, 400)
+
+
+def test_insertions_on_edges_draw_statements_as_well_as_functions() -> None:
+    """Of the 44 functions one has three arguments, but most statements are its."""
+    drawn = [mutation.insert_on_edge(ADAMW, Random(seed)) for seed in range(4000)]
+    texts = [edit.detail for edit in drawn if edit is not None]
+    share = sum("interp(" in text for text in texts) / len(texts)
+    names = len(mutation.kinds_before(ADAMW, len(ADAMW.statements)))
+    of_statements = names**2 / (names**2 + 10 * names + 30)
+    assert 0.25 * of_statements < share < 0.75 * of_statements
+
+
+def test_a_deletion_on_an_edge_undoes_an_insertion_on_it() -> None:
+    undone = 0
+    for seed in range(40):
+        edit = mutation.insert_on_edge(ADAMW, Random(seed))
+        if edit is None:
+            continue
+        again = [mutation.delete_on_edge(edit[0], Random(s)) for s in range(400)]
+        children = {e[0].statements for e in again if e is not None}
+        assert ADAMW.statements in children
+        undone += 1
+    assert undone > 20
+
+
+def test_a_deletion_on_an_edge_deletes_what_nothing_else_reads() -> None:
+    """`m` is kept: the next step reads it."""
+    parent = from_text(
+        """def train(w, g, m, lr):
+            m = interp(g, m, 0.9)
+            x0 = sign(m)
+            update = x0 * lr
+            return update, m
+        """
+    )
+    found = {
+        (str(len(edit.program.statements)), edit.detail.partition(": ")[2])
+        for edit in (mutation.delete_on_edge(parent, Random(seed)) for seed in range(200))
+        if edit is not None
+    }
+    assert found == {
+        ("3", "m = interp(g, m, 0.9), read by x0"),
+        ("2", "x0 = sign(m), read by update"),
+    }
+    assert mutation.delete_on_edge(SIGN, Random(0)) is None
+
+
+def test_a_share_of_the_deletions_is_made_on_edges() -> None:
+    for share in (0.0, 0.5, 1.0):
+        mutants = [mutate(LONG, Random(seed), on_edges=share) for seed in range(300)]
+        deleted = [m.detail for m in mutants if m.mutation == "delete"]
+        on_edges = sum(", read by " in w for w in deleted) / len(deleted)
+        assert (on_edges == share) if share != 0.5 else 0.1 < on_edges < 0.9
+
+
+def test_a_share_of_the_insertions_is_made_on_edges() -> None:
+    for share in (0.0, 0.5, 1.0):
+        mutants = [mutate(ADAMW, Random(seed), on_edges=share) for seed in range(900)]
+        inserted = [m.detail for m in mutants if m.mutation == "insert"]
+        on_edges = sum(", read by " in w for w in inserted) / len(inserted)
+        assert abs(on_edges - share) < 0.15 and (on_edges == share or share == 0.5)
+
+
 @pytest.mark.parametrize("program", [ADAMW, LONG], ids=["adamw", "long"])
 def test_insert_draws_functions_uniformly(program: Program) -> None:
     counts = Counter()
     for seed in range(10_000):
-        child, _, words = mutation.insert(program, Random(seed))
+        child, _, words, _ = mutation.insert(program, Random(seed))
         counts[child.statements[int(words.split(":")[0]) - 1].function] += 1
     assert_uniform(counts, len(FUNCTIONS))
 

@@ -26,7 +26,7 @@ DEFAULT = Config(start=to_text(zoo("adamw")))
 def propose(
     parent: Program, seed: int, constants: bool = False, of: Config = DEFAULT
 ) -> list[dict[str, Any]]:
-    return Proposer(of, BOTH).propose(to_text(parent), constants, seed)
+    return Proposer(of, BOTH).propose([[(7, to_text(parent))]], constants, seed)
 
 
 def angle(child: str, parent: Program) -> float:
@@ -39,14 +39,13 @@ def angle(child: str, parent: Program) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_promising_children_step_otherwise_but_not_quite(name: str) -> None:
     parent, promising = zoo(name), 0
-    slots = len(analyse(parent).slots)
     for seed in range(25):
         for place, child in enumerate(propose(parent, seed)):
-            alike = angle(child["program"], parent)
-            inside = alike > UNLIKE and (alike < ALIKE or child["slots"] < slots)
+            inside = UNLIKE < angle(child["program"], parent) < ALIKE
+            keeps_less = child["slots"] < len(analyse(parent).slots)
             assert child["promising"] or not place  # only the first is taken as it comes
-            if child["functional_hash"] != analyse(parent).functional_hash:
-                assert child["promising"] == inside
+            if child["promising"]:
+                assert inside or child["alike"] or keeps_less
             promising += child["promising"]
     assert promising > 5
 
@@ -68,29 +67,6 @@ def test_children_are_told_as_analysis_finds_them(name: str, seed: int, constant
     assert children == propose(zoo(name), seed, constants)  # nothing but these decides
 
 
-def test_a_child_that_steps_alike_with_less_memory_is_promising() -> None:
-    """A sign makes the division before it idle: without, one slot is enough."""
-    parent = from_text(
-        """def train(w, g, m, v, lr):
-            m = interp(g, m, 0.9)
-            v = interp(g, v, 0.5)
-            scale = abs(v)
-            update = m / scale
-            update = sign(update)
-            update = update * lr
-            return update, m, v
-        """
-    )
-    lean = "sign(m)"
-    found = [
-        child
-        for seed in range(400)
-        for child in propose(parent, seed)
-        if child["detail"].endswith(lean) and child["slots"] == 1
-    ]
-    assert found and all(child["promising"] for child in found)
-
-
 def test_a_first_child_that_computes_what_its_parent_does_is_proposed_alone() -> None:
     """Its result is known, so nothing is gained by looking for others."""
     parent, alone = zoo("adamw"), 0
@@ -106,7 +82,7 @@ def test_without_a_probe_children_are_taken_as_they_come() -> None:
     plain = Config(start=DEFAULT.start, probe=False)
     for seed in range(20):
         first = propose(zoo("adamw"), seed, of=plain)[0]
-        drawn = mutate(zoo("adamw"), Random(seed))
+        drawn = mutate(zoo("adamw"), Random(seed), on_edges=plain.on_edges)
         assert first["program"] == to_text(drawn.program)
 
 
@@ -139,7 +115,7 @@ def test_a_parent_without_constants_that_count_gets_another_structure(body: str)
 @pytest.mark.parametrize("method", ["evolution", RANDOM])
 def test_functions_can_be_left_out(method: str) -> None:
     without = ("sign", "abs", "interp")
-    of = config(without=without, method=method)
+    of = config(without=without, method=method, on_edges=0.5)
     for seed in range(60):
         for child in propose(zoo("momentum"), seed, of=of):
             text = child["program"] if method == RANDOM else child["detail"]

@@ -148,3 +148,7 @@ def test_the_front_is_what_no_program_as_short_beats(each: list[tuple[int, int, 
     better = {n: v for front in fronts for n, (_, v) in front.items() if v > 0}
     assert race.front() == sorted(better, key=lambda n: (-better[n], race[n].live, n))
     assert race.best() == next(iter(race.front()), None)
+    for niche, front in enumerate(fronts):
+        top = max((v for _, v in front.values()), default=0)
+        far = {n for n, (_, v) in front.items() if top - v > 1000 * NEAR + 0.5}
+        assert not far & {*race.elite(niche)} and {*race.elite(niche)} <= front.keys()

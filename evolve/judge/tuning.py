@@ -14,22 +14,20 @@ user's cache, and in the log of the run that made them.
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from evolve.cache import read_cache, write_cache
 from evolve.judge.trials import COARSE, FINE, Trials
 from evolve.provenance import provenance
 from evolve.search.config import Config
+from evolve.search.fitting import rescaled
 from evolve.search.probe import Stretch
 from evolve.workers import Pool, Setup, open_pool
-from primitives.program import UPDATE, Program, ProgramError, Statement, constant
+from primitives.program import Program
 from primitives.text import from_text, to_text
 
 #: Constants tried on the first rung, then at the larger one, and the seeds of each trial; and
@@ -151,41 +149,7 @@ def _folded(best: Program, start: Program, tasks: dict[str, Any]) -> Program:
     stretches = [Stretch(facts["stretch"]) for facts in tasks.values() if facts.get("stretch")]
     if best == start or not stretches:
         return best
-    return _rescaled(start, float(best.statements[-1].arguments[1]), stretches)
-
-
-def _rescaled(program: Program, factor: float, stretches: Sequence[Stretch]) -> Program:
-    """The program with its update multiplied by a factor.
-
-    If that can be done by multiplying one of its constants it is; else a statement is added.
-
-    Raises:
-        ProgramError: if the factor becomes too large for float32.
-    """
-    sizes = [_size(program, stretch) for stretch in stretches]
-    for i, statement in reversed(list(enumerate(program.statements))):
-        for j, argument in enumerate(statement.arguments):
-            if isinstance(argument, str):
-                continue
-            try:
-                other = statement.with_argument(j, constant(argument * factor))
-            except ProgramError:
-                continue
-            scaled = program.with_statements(
-                [*program.statements[:i], other, *program.statements[i + 1 :]]
-            )
-            expected = [factor * before for before in sizes]
-            found = [_size(scaled, stretch) for stretch in stretches]
-            if np.allclose(found, expected, rtol=1e-3, atol=0.0):
-                return scaled
-    last = Statement(UPDATE, "multiply", (UPDATE, constant(factor)))
-    return program.with_statements([*program.statements, last])
-
-
-def _size(program: Program, stretch: Stretch) -> float:
-    """The root mean square of the updates; NaN or infinite if one is."""
-    with np.errstate(all="ignore"):
-        return math.sqrt(np.mean(stretch.updates(program) ** 2))
+    return rescaled(start, float(best.statements[-1].arguments[1]), stretches)
 
 
 def _identity(tasks: dict[str, Any]) -> dict[str, dict[str, Any]]:

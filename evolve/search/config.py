@@ -37,11 +37,22 @@ class Config:
             many slots; `loss`: one model, and one population, for all.
         population: programs kept (arXiv 2302.06675: 1000).
         tournament: members drawn to choose a parent, the fittest wins (paper: 2).
+        elite_share: share of the parents that are elite, the best of their length; the
+            others are drawn from the population by tournament.
+        complexity_cost: of a live statement, in fitness, when parents are chosen.
+        candidates: children drawn, each of its own parent, of which the one that promises
+            most is trained; with 1, nothing is guessed.
         constants_share: share of the children that differ from their parent in constants
             alone; the others come from the paper's three mutations, a third each.
+        on_edges: share of the insertions that are made where their value is read; the
+            others at a random place, for a random variable (the paper's). As many of the
+            deletions undo such an insertion.
         probe: whether children take some steps on recorded gradients first: those that
-            step like their parent, or quite otherwise, are passed over.
-        structure_tries: how many programs of one structure the other mutations may train
+            step like their parent, or quite otherwise, are passed over. Without, nothing
+            can be guessed or fitted.
+        fitting: whether children are given steps as large as their parent's, and lose the
+            statements that change no step.
+        structure_tries: how many programs of one structure those mutations may train
             between two new bests.
         replicates: on how many seeds (initial weights and batches) a program is trained:
             first, and while it is ahead of the best so far, then, and so on.
@@ -69,8 +80,13 @@ class Config:
     objective: str = EQUAL_MEMORY
     population: int = 200
     tournament: int = 2
+    elite_share: float = 0.5
+    complexity_cost: float = 0.005
+    candidates: int = 16
     constants_share: float = 0.4
+    on_edges: float = 0.75
     probe: bool = True
+    fitting: bool = True
     structure_tries: int = 2
     replicates: tuple[int, ...] = (1, 2, 4, 8, 16)
     hurdle_slack: tuple[float, float] = (0.02, 0.05)
@@ -85,12 +101,13 @@ class Config:
     closing_share: float = 0.2
 
     def __post_init__(self) -> None:
-        counts = ("population", "tournament", "structure_tries", "in_flight")
+        counts = ("population", "tournament", "candidates", "structure_tries", "in_flight")
         for name in (*counts, "finalists", "judge_seeds"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        share_fits = 0 <= self.constants_share <= 1
-        _require(share_fits, "constants_share", self.constants_share, "a share from 0 to 1")
-        for name in ("seed", "statement_price"):
+        for name in ("elite_share", "constants_share", "on_edges"):
+            fits = 0 <= getattr(self, name) <= 1
+            _require(fits, name, getattr(self, name), "a share from 0 to 1")
+        for name in ("seed", "complexity_cost", "statement_price"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
         growing = self.replicates == tuple(sorted(set(self.replicates)))

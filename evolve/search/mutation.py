@@ -12,7 +12,7 @@ programs, the control of the search.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from primitives.abstract import Analysis, analyse
@@ -23,6 +23,10 @@ from primitives.text import statement_text
 INSERT, DELETE, CHANGE = "insert", "delete", "change"
 CONSTANTS, RANDOM = "constants", "random"
 
+#: The share of constants among the other arguments of an insertion on an edge.
+EDGE_CONSTANTS = 1 / 3
+#: How much nearer to 0, and to 1, constants are brought that were inserted.
+NEARER = (1 / 4, 1 / 16, 1 / 64)
 #: The share of changes of constants that are fine, and their standard deviation, in powers of two.
 FINELY, FINE = 0.5, 0.3
 #: The longest random program (AdamW has 9 statements, Lion 7).
@@ -36,18 +40,20 @@ class Edit(NamedTuple):
         program: as it is now.
         mutation: what was done: `insert`, `delete`, `change`, `constants` or `random`.
         detail: where and what, in words: `7: update = sign(update)`.
+        added: the place of the statement that was inserted, from 0, if one was.
     """
 
     program: Program
     mutation: str
     detail: str
+    added: int | None = None
 
 
 class Mutant(NamedTuple):
     """A valid child.
 
     Attributes:
-        program, mutation, detail: as of an `Edit`.
+        program, mutation, detail, added: as of an `Edit`.
         analysis: its abstract execution.
         rejected: how many invalid children were drawn just before it.
     """
@@ -55,6 +61,7 @@ class Mutant(NamedTuple):
     program: Program
     mutation: str
     detail: str
+    added: int | None
     analysis: Analysis
     rejected: int
 
@@ -65,17 +72,27 @@ def child_rng(seed: int, number: int) -> random.Random:
 
 
 def mutate(
-    parent: Program, rng: random.Random, functions: Sequence[Function] = FUNCTIONS
+    parent: Program,
+    rng: random.Random,
+    functions: Sequence[Function] = FUNCTIONS,
+    on_edges: float = 0.0,
 ) -> Mutant:
-    """A valid child of `parent` that differs by one mutation; insertions are of `functions`.
+    """A valid child of `parent` that differs by one mutation.
 
-    A child whose update cannot depend on the gradient is invalid too.
+    A child whose update cannot depend on the gradient is invalid too. A share `on_edges` of
+    the insertions, of one of `functions`, is made where its value is read, and as large a
+    share of the deletions undoes such an insertion.
     """
-    edits = (
-        lambda: insert(parent, rng, functions),
-        lambda: delete(parent, rng),
-        lambda: change(parent, rng),
-    )
+
+    def add() -> Edit | None:
+        on_edge = on_edges and rng.random() < on_edges
+        return (insert_on_edge if on_edge else insert)(parent, rng, functions)
+
+    def remove() -> Edit | None:
+        on_edge = on_edges and rng.random() < on_edges
+        return (delete_on_edge if on_edge else delete)(parent, rng)
+
+    edits = (add, remove, lambda: change(parent, rng))
     return first_valid(lambda: edits[rng.randrange(3)]())
 
 
@@ -128,6 +145,31 @@ def _change_constants(
     return Edit(parent.with_statements(statements), CONSTANTS, "; ".join(words))
 
 
+def gentler(mutant: Mutant) -> Iterator[Mutant]:
+    """The child with the one constant that was inserted ever nearer to 0, and to 1.
+
+    By a random one a new statement is worth little, and by these it changes less.
+    """
+    if mutant.added is None:
+        return
+    statements = mutant.program.statements
+    before, added, after = (
+        statements[: mutant.added],
+        statements[mutant.added],
+        statements[mutant.added + 1 :],
+    )
+    constants = [j for j, a in enumerate(added.arguments) if not isinstance(a, str)]
+    if len(constants) != 1:
+        return
+    (j,) = constants
+    for near in (share * float(added.arguments[j]) for share in NEARER):
+        for value in (near, 1.0 - near):
+            other = added.with_argument(j, constant(value))
+            program = mutant.program.with_statements([*before, other, *after])
+            detail = mutant.detail.replace(statement_text(added), statement_text(other))
+            yield mutant._replace(program=program, analysis=analyse(program), detail=detail)
+
+
 def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
     """The first edit that is possible, valid and learns from the gradient."""
     rejected = 0
@@ -160,7 +202,53 @@ def insert_at(
     statement = Statement(targets[rng.randrange(len(targets))], function.name, arguments)
     statements = (*parent.statements[:place], statement, *parent.statements[place:])
     words = f"{place + 1}: {statement_text(statement)}"
-    return Edit(parent.with_statements(statements), INSERT, words)
+    return Edit(parent.with_statements(statements), INSERT, words, place)
+
+
+def insert_on_edge(
+    parent: Program, rng: random.Random, functions: Sequence[Function] = FUNCTIONS
+) -> Edit | None:
+    """Insert a random statement between a variable and a live statement that reads it.
+
+    One of the arguments is that variable, the others are constants or variables of live
+    value; the target is fresh. So the new value counts, where one in ten values that
+    `insert` adds does. Half of the time functions are equally likely, and half of the time
+    statements are: there are 30 functions of one argument, and one of three has more
+    statements than they.
+    """
+    live = analyse(parent).live
+    reads = [
+        (i, j)
+        for i, statement in enumerate(parent.statements)
+        if live[i]
+        for j, argument in enumerate(statement.arguments)
+        if isinstance(argument, str)
+    ]
+    if not reads:
+        return None
+    place, position = reads[rng.randrange(len(reads))]
+    kinds = _live_kinds(parent, place, live)
+    weights = None
+    if rng.random() < 0.5:
+        weights = [(len(kinds) + 1) ** max(f.arity - 1, 0) for f in functions]
+    (function,) = rng.choices(functions, weights)
+    if not function.arity:
+        return None
+    reader = parent.statements[place]
+    arguments = [*draw_arguments(function, kinds, rng, EDGE_CONSTANTS)[0]]
+    arguments[rng.randrange(function.arity)] = reader.arguments[position]
+    added = Statement(_fresh_name(parent), function.name, tuple(arguments))
+    statements = [*parent.statements]
+    statements[place : place + 1] = [added, reader.with_argument(position, added.target)]
+    words = f"{place + 1}: {statement_text(added)}, read by {reader.target}"
+    return Edit(parent.with_statements(statements), INSERT, words, place)
+
+
+def _live_kinds(parent: Program, place: int, live: Sequence[bool]) -> dict[str, str]:
+    """The kinds of the variables before statement `place` that no dead statement assigned."""
+    dead = {s.target: not alive for s, alive in zip(parent.statements[:place], live, strict=False)}
+    kinds = kinds_before(parent, place)
+    return {name: kind for name, kind in kinds.items() if not dead.get(name)}
 
 
 def delete(parent: Program, rng: random.Random) -> Edit | None:
@@ -171,6 +259,35 @@ def delete(parent: Program, rng: random.Random) -> Edit | None:
     statements = parent.statements[:place] + parent.statements[place + 1 :]
     gone = statement_text(parent.statements[place])
     return Edit(parent.with_statements(statements), DELETE, f"{place + 1}: {gone}")
+
+
+def delete_on_edge(parent: Program, rng: random.Random) -> Edit | None:
+    """Let a statement read an argument of the statement whose value it read.
+
+    That is deleted if nothing else reads it: what `insert_on_edge` adds can go again.
+    `delete` alone takes it away from under its reader, which makes the child invalid.
+    """
+    places: dict[str | float, int] = {}  # of the statement a variable has its value from
+    reads = []
+    for i, statement in enumerate(parent.statements):
+        for j, argument in enumerate(statement.arguments):
+            if argument in places:
+                reads.append((i, j, places[argument]))
+        places[statement.target] = i
+    if not reads:
+        return None
+    place, position, origin = reads[rng.randrange(len(reads))]
+    gone, reader = parent.statements[origin], parent.statements[place]
+    if not gone.arguments:
+        return None
+    passed_on = gone.arguments[rng.randrange(len(gone.arguments))]
+    statements = [*parent.statements]
+    statements[place] = reader.with_argument(position, passed_on)
+    is_returned = places[gone.target] == origin and gone.target in (UPDATE, *parent.slots)
+    if not is_returned and sum(read[2] == origin for read in reads) == 1:
+        del statements[origin]
+    words = f"{origin + 1}: {statement_text(gone)}, read by {reader.target}"
+    return Edit(parent.with_statements(statements), DELETE, words)
 
 
 def change(parent: Program, rng: random.Random) -> Edit | None:
@@ -248,25 +365,29 @@ def _kind(kinds: dict[str, str], argument: Argument) -> str:
 
 
 def draw_arguments(
-    function: Function, kinds: dict[str, str], rng: random.Random
+    function: Function, kinds: dict[str, str], rng: random.Random, constants: float | None = None
 ) -> tuple[tuple[Argument, ...], str]:
     """Arguments of kinds the function takes, and the kind that results.
 
-    A constant is as likely as each variable.
+    A constant is as likely as each variable, or drawn with probability `constants`.
     Every function takes scalars, which constants are, so this ends.
     """
     names = list(kinds)
     while True:
-        arguments = tuple([_draw_argument(names, rng) for _ in range(function.arity)])
+        arguments = tuple([_draw_argument(names, rng, constants) for _ in range(function.arity)])
         kind = function.signatures.get(tuple([_kind(kinds, a) for a in arguments]))
         if kind is not None:
             return arguments, kind
 
 
-def _draw_argument(names: list[str], rng: random.Random) -> Argument:
-    """A variable, or a new constant from N(0, 1); each as likely as the others."""
-    place = rng.randrange(len(names) + 1)
-    return names[place] if place < len(names) else constant(rng.gauss(0.0, 1.0))
+def _draw_argument(
+    names: list[str], rng: random.Random, constants: float | None = None
+) -> Argument:
+    """A variable, or a new constant from N(0, 1)."""
+    share = 1 / (len(names) + 1) if constants is None else constants
+    if not names or rng.random() < share:
+        return constant(rng.gauss(0.0, 1.0))
+    return names[rng.randrange(len(names))]
 
 
 def _fresh_name(program: Program) -> str:

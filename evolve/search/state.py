@@ -14,6 +14,7 @@ taking the same steps again (`restore`).
 
 from __future__ import annotations
 
+import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -27,6 +28,7 @@ from evolve.search.log import MORE_SEEDS, START, Record
 from evolve.search.mutation import CONSTANTS, child_rng
 from evolve.search.population import Population
 from evolve.search.racing import Race, Result
+from evolve.search.surrogate import Knowledge, Memory
 from primitives.abstract import analyse
 from primitives.text import from_text
 
@@ -36,6 +38,8 @@ NICHES_DRAWN = 2
 PATIENCE = 64
 #: Commits between two looks at the population's medians.
 HURDLES_EVERY = 32
+#: Commits, at least, between two versions of what workers know.
+LEARN_EVERY = 32
 
 #: A child as a worker proposes it; see `proposal`.
 Child = dict[str, Any]
@@ -57,17 +61,18 @@ class Draft(NamedTuple):
 
     Attributes:
         number: of the draft; its randomness is a function of that and the run's seed.
-        parent: the parent's number.
-        program: its text.
+        tournaments: for each candidate the numbers and texts of those among which its parent
+            is chosen, the fittest first.
         constants: whether the child is to differ in constants alone.
         seed: of the worker's choices.
+        version: of the knowledge that these are made with.
     """
 
     number: int
-    parent: int
-    program: str
+    tournaments: list[list[tuple[int, str]]]
     constants: bool
     seed: int
+    version: int
 
 
 class State:
@@ -86,7 +91,7 @@ class State:
         program = from_text(start)
         self.start_slots = len(analyse(program).slots)
         self.niches = config.niches(len(program.slots))
-        self.race = Race(config.replicates, untrained, self.niches)
+        self.race = Race(config.replicates, untrained, self.niches, config.complexity_cost)
         self.population = Population(self.niches, 0, [])
         self.drafts: deque[Draft] = deque()
         self.pending: deque[Record] = deque()
@@ -105,6 +110,11 @@ class State:
         #: Of programs that may be parents.
         self.texts: dict[int, str] = {}
         self._lengths: list[int] = []
+        self._memory = Memory(self.niches)
+        #: What workers are to know: the last version, after how many commits it was taken, and
+        #: what it and the one before it say.
+        self.knowledge: dict[int, Knowledge] = {}
+        self.version = self._learned = 0
         self._hurdles: list[Hurdles | None] = [None] * self.niches
 
     # -- what comes next ---------------------------------------------------
@@ -142,21 +152,35 @@ class State:
     # -- drafting ----------------------------------------------------------
 
     def draft(self) -> Draft:
-        """Choose the parent of the next child."""
+        """Draw those that may become the parent of the next child."""
         config = self.config
         rng = child_rng(config.seed, self.drafted)
         constants = rng.random() < config.constants_share
-        niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.best_of)
-        parent = self.population.draw(niche, rng, config.tournament, self._rank)
-        seed = rng.getrandbits(64)
-        draft = Draft(self.drafted, parent, self.texts[parent], constants, seed)
+        tournaments = [
+            [(number, self.texts[number]) for number in self._tournament(rng)]
+            for _ in range(config.candidates)
+        ]
+        draft = Draft(self.drafted, tournaments, constants, rng.getrandbits(64), self.version)
         self.drafted += 1
         self.drafts.append(draft)
         return draft
 
+    def _tournament(self, rng: random.Random) -> list[int]:
+        """One of the elite, which does not age, or members drawn from the population.
+
+        The best short programs have few places for a mutation, so they are worth many.
+        """
+        config = self.config
+        niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.best_of)
+        elite = self.race.elite(niche) if rng.random() < config.elite_share else []
+        if elite:
+            return [elite[rng.randrange(len(elite))]]
+        drawn = self.population.draw(niche, rng, config.tournament)
+        return sorted(dict.fromkeys(drawn), key=self._rank, reverse=True)
+
     def _rank(self, number: int) -> tuple[float, int]:
         """The fitter wins a tournament, and of equals the shorter, dead statements included."""
-        return self.race.expected(number), -self._lengths[number]
+        return self.race.worth(number), -self._lengths[number]
 
     # -- accepting ---------------------------------------------------------
 
@@ -189,15 +213,19 @@ class State:
         """The row of the first of a draft's children that is worth it; None if none is.
 
         One that computes what an earlier program does is worth it only if it is the first:
-        that costs nothing, and lets programs drift.
+        that costs nothing, and lets programs drift. One that steps as its parent does, but is
+        shorter, takes its parent's result.
         """
         draft = self.drafts.popleft()
         for place, child in enumerate(children):
-            source = self._known.get(child["functional_hash"])
-            if self._is_worth_it(child) if source is None else not place:
-                record = self._row(draft, child, source)
-                self._note_row(record)
-                return record
+            known = self._known.get(child["functional_hash"])
+            if known is None and child["alike"]:
+                known = self.race[child["parent"]].number
+            elif not self._is_worth_it(child) if known is None else place:
+                continue
+            record = self._row(draft, child, known)
+            self._note_row(record)
+            return record
         self._in_vain += 1
         return None
 
@@ -208,12 +236,11 @@ class State:
         return (child["promising"] and is_new) or self._in_vain >= PATIENCE
 
     def _row(self, draft: Draft, child: Child, source: int | None) -> Record:
-        facts = {key: value for key, value in child.items() if key != "promising"}
+        facts = {key: value for key, value in child.items() if key not in ("promising", "alike")}
         hurdles = None if source is not None else self._hurdles[self.niche(child["slots"])]
         return Record(
             number=self.proposed,
             draft=draft.number,
-            parent=draft.parent,
             seeds=self.config.replicates[0],
             source=source,
             hurdles=hurdles and self.race.limits(hurdles, self._first_seed(self.proposed)),
@@ -237,6 +264,7 @@ class State:
             seeds=result.seeds + len(self.race.next_seeds(result)),
             hurdles=None,
             outcome=None,
+            guess=None,
             fitness=None,
             losses=None,
             steps=None,
@@ -338,6 +366,8 @@ class State:
             self.in_flight += 1
             self._known[record.functional_hash] = record.number
             self._tries[record.structure] += 1
+        else:  # maybe it computes something new, but steps as that does
+            self._known.setdefault(record.functional_hash, record.source)
 
     def _note_commit(self, record: Record) -> Result:
         self.pending.popleft()
@@ -355,22 +385,41 @@ class State:
             self.population = Population(self.niches, capacity, founders)
         elif record.mutation != MORE_SEEDS:
             self._enter(record.number, self.niche(record.slots))
-        if record.source is None and self.race.joins_front(result) and self.race.leads(result):
-            self._tries.clear()
+            if record.source is None:
+                self._memory.note(record.number, result.niche, record.program)
+        is_new = record.source is None or result.number == record.number
+        if is_new and self.race.joins_front(result):
+            self.texts.setdefault(result.number, record.program)  # it may have left
+            if self.race.leads(result):
+                self._tries.clear()
         if (len(self.race) - 1) % HURDLES_EVERY == 0:
             self._set_hurdles()
+        self._learn()
         return result
 
     def _result(self, record: Record) -> Result:
         if record.source is not None:
-            return self.race[record.source]
+            result = self.race[record.source]
+            shorter = replace(result, number=record.number, live=record.live)
+            return shorter if record.live < result.live else result
         if record.mutation == MORE_SEEDS:
             return self.race[record.parent or START]
         return self._new_result(record)
 
     def _new_result(self, record: Record) -> Result:
-        first = self._first_seed(record.number)
-        return Result(record.number, self.niche(record.slots), record.live, first)
+        niche, first = self.niche(record.slots), self._first_seed(record.number)
+        return Result(record.number, niche, record.live, first, guess=record.guess)
+
+    def _learn(self) -> None:
+        """Take anew what workers know, if it is time, and no draft needs the version before."""
+        every = max(LEARN_EVERY, 4 * self.config.in_flight)
+        is_due = self.config.candidates > 1 and len(self.race) >= self._learned + every
+        if not is_due or any(draft.version < self.version for draft in self.drafts):
+            return
+        spent = [s for s, tries in self._tries.items() if tries >= self.config.structure_tries]
+        before = {v: known for v, known in self.knowledge.items() if v == self.version}
+        self.version, self._learned = self.version + 1, len(self.race)
+        self.knowledge = {**before, self.version: Knowledge(self._memory.take(self.race), spent)}
 
     def _set_hurdles(self) -> None:
         """Take the niches' medians anew: not at every commit, which would cost most."""
@@ -382,5 +431,10 @@ class State:
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""
         gone = self.population.enter(number, niche)
-        if gone:  # its text is in the log alone now
-            del self.texts[gone]
+        if gone is not None:
+            self._forget(gone)
+
+    def _forget(self, number: int) -> None:
+        """The text of a program that is no parent any more is in the log alone."""
+        if number != START and number not in self.population and not self.race.in_front(number):
+            del self.texts[number]

@@ -68,9 +68,14 @@ class Part(NamedTuple):
 
 PARTS: dict[str, Part] = {
     AS_IT_IS: Part("nothing"),
+    "surrogate": Part("the first promising child of one parent", {"candidates": 1}),
+    "elite": Part("all parents by tournament", {"elite_share": 0.0}),
+    "insertions where it counts": Part("at a random place", {"on_edges": 0.0}),
+    "fitting": Part("children are trained as they come", {"fitting": False}),
+    "parsimony": Part("statements cost nothing", {"complexity_cost": 0.0}),
     "few tries of a structure": Part("as many as come, not two", {"structure_tries": 10**6}),
     "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
-    "probe": Part("children are trained as they come", {"probe": False}),
+    "probe": Part("no steps before training, nor what needs them", {"probe": False}),
     "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
     "few seeds first": Part("every program is trained on 16", {"replicates": [16]}),
     "more seeds later": Part("every program is trained on one", {"replicates": [1]}),

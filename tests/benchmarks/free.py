@@ -8,6 +8,7 @@ program computes.
 from __future__ import annotations
 
 import heapq
+import json
 import os
 import tempfile
 import time
@@ -24,6 +25,7 @@ from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
 from evolve.search.probe import Stretch
 from evolve.search.proposal import Proposer
+from evolve.search.surrogate import Knowledge
 from evolve.session import configured
 from evolve.workers import Finished, SerialPool, Setup
 from primitives.abstract import analyse
@@ -61,6 +63,7 @@ class FreePool:
         self._random = Random(0)
         self._began = time.process_time()
         self._waited = 0.0
+        self._learned: dict[int, list[Any]] = {}
         self.apart = 0.0  # CPU seconds of the workers' part
         self.training_seconds = self.proposing_seconds = 0.0
 
@@ -83,14 +86,32 @@ class FreePool:
         (self._first if first else self._waiting).append((key, request))
         self._assign()
 
+    def publish(self, version: int, knowledge: Any) -> None:
+        began = time.process_time()
+        # As it is sent to a worker, and read there.
+        self._proposer.learn(version, Knowledge(*json.loads(json.dumps(knowledge))))
+        self._learned[version] = [time.process_time() - began, self.size]
+        self.apart += time.process_time() - began
+
+    def _learning(self, version: int) -> float:
+        """What it takes a seat to learn a version, for the first proposal that each makes with it.
+
+        (All seats have one proposer here, which learnt it once.)
+        """
+        took, seats = self._learned.get(version, (0.0, 0))
+        if not seats:
+            return 0.0
+        self._learned[version] = [took, seats - 1]
+        return took
+
     def _assign(self) -> None:
         while (self._first or self._waiting) and len(self._busy) < self.size:
             key, request = (self._first or self._waiting).popleft()
             began, now = time.process_time(), self.now
             if request["action"] == "propose":
-                asked = {name: request[name] for name in ("constants", "seed")}
-                children = self._proposer.propose(request["program"], **asked)
-                answered, long = {"children": children}, time.process_time() - began
+                asked = {name: value for name, value in request.items() if name != "action"}
+                answered = {"children": self._proposer.propose(**asked)}
+                long = time.process_time() - began + self._learning(request["version"])
                 self.proposing_seconds += long
             else:
                 answered = answer(self.tasks, request)
