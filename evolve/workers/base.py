@@ -154,8 +154,12 @@ class Pool(ABC):
     def publish(self, version: int, knowledge: Any) -> None:
         """Let workers learn something before what comes first is asked of them.
 
-        They keep this version and the one before.
+        They keep this version and the one before. Version 1 begins anew.
         """
+        if version == 1:
+            self._published.clear()
+            for seat in self._seats:
+                seat.version = 0
         self._published.append((version, knowledge))
 
     def next(self, seconds: float) -> Finished | None:
