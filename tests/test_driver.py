@@ -152,7 +152,7 @@ def test_programs_that_are_all_known_end_with_the_budget(
     """Nothing to wait for: every child behaves like its parent."""
 
     def copy(parent: Any, *rest: object) -> Mutant:
-        return Mutant(parent, "change", "1: nothing", analyse(parent), 0)
+        return Mutant(parent, "change", "1: nothing", None, analyse(parent), 0)
 
     monkeypatch.setattr(proposal, "mutate", copy)
     driver = search(fresh(), config(), Budget(PROGRAMS, 1000))

@@ -16,7 +16,14 @@ from random import Random
 from typing import Any
 
 from evolve.judge.trials import Interval, Trials
-from evolve.search.mutation import Edit, change, child_rng, delete, first_valid
+from evolve.search.mutation import (
+    Edit,
+    change,
+    child_rng,
+    delete,
+    delete_on_edge,
+    first_valid,
+)
 from evolve.understand.algebraic import cost, written
 from evolve.understand.chain import ABLATION, Step
 from primitives.abstract import analyse, live_program
@@ -237,7 +244,7 @@ def _smaller(program: Program, rng: Random) -> Edit | None:
     """One statement less, or one argument changed."""
     if rng.random() < 0.5:
         return change(program, rng)
-    return delete(program, rng)
+    return (delete_on_edge if rng.random() < 0.5 else delete)(program, rng)
 
 
 def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> list[Program]:

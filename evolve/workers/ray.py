@@ -23,8 +23,7 @@ with warnings.catch_warnings():
     from ray import exceptions
 
 from evolve.errors import BadInput
-from evolve.workers.base import Died, Pool, Setup, Worker
-from evolve.workers.environment import ENVIRONMENT
+from evolve.workers.base import ENVIRONMENT, Died, Pool, Setup, Worker
 from proxy_tasks.status import Answer, Request
 
 #: What Ray says of an actor whose machine was lost: no candidate is to blame.

@@ -10,8 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from evolve.workers.base import Died, Pool, Setup, Worker
-from evolve.workers.environment import ENVIRONMENT
+from evolve.workers.base import ENVIRONMENT, Died, Pool, Setup, Worker
 from proxy_tasks.status import Answer, Request
 
 #: What workers print is thrown away beyond this; a task may print at every step.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from evolve.workers.environment import ENVIRONMENT
+from evolve.workers.base import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before JAX is imported: one thread, as in a worker
 

@@ -177,7 +177,7 @@ def simulated_cluster(evaluations_of_a_seat: int = 40) -> None:
 def long_run(most: int = 300_000) -> None:
     """What a trained child costs the driver, and what it remembers, as the log grows."""
     costs: dict[int, float] = {}
-    with free.search(seed=500) as (driver, pool):
+    with free.search(seed=500, look=False) as (driver, pool):
         for size in (10_000, 30_000, 100_000, most):
             driver.add_budget(Budget(PROGRAMS, size - 2_000 - driver.state.generated))
             driver.search()
