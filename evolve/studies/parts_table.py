@@ -18,12 +18,11 @@ from evolve.studies.parts import AS_IT_IS, PARTS
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
 #: Each row of the table, and what is done in its place. Those in brackets are in the history of
-#: the project: commits a7515c1, and 447a11e, whose driver proposed, looked and guessed by itself.
+#: the project: commits 8deb531, and 447a11e, whose driver proposed, looked and guessed by itself.
 ROWS = {
     **{name: part.instead for name, part in PARTS.items()},
-    "(five parts more)": "what was taken out, see below",
-    "(six parts fewer than those)": "neither those five nor few tries of a structure",
-    "(the engine before)": "a driver that proposes, looks and guesses",
+    "(none of the five)": "no surrogate, elite, edges, fitting or parsimony",
+    "(the engine before)": "a driver that does the work of the workers",
     "(the engine before, no surrogate)": "it does not guess",
     "(the engine before, no parsimony)": "statements cost nothing",
     "(the engine before, bare)": "no surrogate, no elite, insertions anywhere",
@@ -54,7 +53,7 @@ def _told(mine: dict[int, dict[str, Any]], whole: dict[int, dict[str, Any]]) -> 
         str(len(mine)),
         f"{fmean(row['trained'] for row in mine.values()):,.0f}",
         f"{fmean(row['fresh'] for row in mine.values()):+.4f}",
-        "-" if mine is whole else paired(pairs),
+        "-" if mine is whole or len(pairs) < 2 else paired(pairs),
     ]
 
 
