@@ -42,7 +42,6 @@ SMALL = Config(
     statement_price=0.0,
     structure_tries=1000,
     probe=False,
-    candidates=1,
     complexity_cost=0.0,
 )
 #: Shapes of the arrays of the recorded gradients that `stretch` makes up, and its steps.
@@ -129,15 +128,10 @@ class Fold:
         self.drafted: dict[int, Draft] = {}
         self._answer = answer
         self._proposer = proposer(config)
-        self._learned = 0
 
     def children(self, draft: Draft) -> list[Child]:
         """What a worker proposes."""
-        for version, known in self.state.knowledge.items():
-            if version > self._learned:
-                self._proposer.learn(version, known)
-                self._learned = version
-        return self._proposer.propose(draft.tournaments, draft.constants, draft.seed, draft.version)
+        return self._proposer.propose(draft.program, draft.constants, draft.seed)
 
     def step(self, evaluations: int) -> bool:
         """The next step; False when so many evaluations have been committed."""
@@ -237,9 +231,6 @@ class FakePool:
         if request["action"] != "propose":
             self.submitted.append((key, request, limit))
         self._waiting.append((key, request))
-
-    def publish(self, version: int, knowledge: Any) -> None:
-        self._proposer.learn(version, knowledge)
 
     def next(self, seconds: float) -> Finished | None:
         if not self._waiting or not seconds:  # what was not waited for comes later

@@ -71,7 +71,8 @@ def test_inspect_json_follows_its_schema(folder: Path, capsys: pytest.CaptureFix
     seeds |= {r.parent: r.seeds for r in everything if r.mutation == MORE_SEEDS and r.outcome}
     best: dict[tuple[int, int], tuple[int, float]] = {}
     for row in rows:
-        if row.number and row.source is None and row.outcome == "finished":
+        finished = row.outcome == "finished" and row.fitness is not None  # on all its seeds
+        if row.number and row.source is None and finished:
             key = (row.slots, row.live)
             best[key] = max(best.get(key, (0, 0.0)), (seeds[row.number], row.fitness))
     hall = summary["hall_of_fame"]

@@ -44,14 +44,14 @@ def searched() -> dict[str, Searched]:
 
 def fresh(text: str) -> float:
     """What a program is worth on fresh seeds, from the answers themselves."""
-    seeds = [FIRST_SEED[FINAL] + i for i in range(parts.FRESH)]
     losses = []
     for program in (to_text(from_text(START)), text):
         asked = {"program": program, "tasks": ["text_transformer"], "split": "validation"}
-        given = answer({**asked, "seeds": seeds})
-        if given["outcome"] != FINISHED:
+        seeds = range(FIRST_SEED[FINAL], FIRST_SEED[FINAL] + parts.FRESH)
+        given = [answer({**asked, "seeds": [seed]}) for seed in seeds]
+        if any(one["outcome"] != FINISHED for one in given):
             return -1.0
-        losses.append([marks[-1] for marks in given["losses"]["text_transformer"]])
+        losses.append([one["losses"]["text_transformer"][0][-1] for one in given])
     return fmean((b - x) / (UNTRAINED - b) for b, x in zip(*losses, strict=True))
 
 

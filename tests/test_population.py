@@ -42,13 +42,13 @@ def test_the_niche_with_the_best_program_wins_and_an_empty_one_is_never_drawn() 
         assert abs(drawn[niche] / 9000 - share) < 0.02
 
 
-def test_members_are_drawn_uniformly() -> None:
+def test_the_fittest_of_those_drawn_is_the_parent() -> None:
     population = Population(2, 10, [])
     for member in range(10):
         population.enter(member, 0)
     population.enter(10, 1)
     rng, size = random.Random(1), 3
-    drawn = Counter(max(population.draw(0, rng, size)) for _ in range(20_000))
+    drawn = Counter(population.draw(0, rng, size, float) for _ in range(20_000))
     assert set(drawn) == set(range(10))
     for member in range(10):  # the largest of three uniform draws from 0..9
         share = ((member + 1) ** size - member**size) / 10**size

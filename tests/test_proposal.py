@@ -26,7 +26,7 @@ DEFAULT = Config(start=to_text(zoo("adamw")))
 def propose(
     parent: Program, seed: int, constants: bool = False, of: Config = DEFAULT
 ) -> list[dict[str, Any]]:
-    return Proposer(of, BOTH).propose([[(7, to_text(parent))]], constants, seed)
+    return Proposer(of, BOTH).propose(to_text(parent), constants, seed)
 
 
 def angle(child: str, parent: Program) -> float:
@@ -133,3 +133,43 @@ def test_random_search_takes_nothing_from_the_parent_but_its_slots() -> None:
         for name in ("lion", "signum")
     }
     assert found["lion"] == found["signum"]
+
+
+# -- as it is trained --------------------------------------------------------------------
+
+
+def test_children_get_steps_as_large_as_their_parents_and_no_idle_statements() -> None:
+    parent = zoo("adamw")
+    size = [np.linalg.norm(s.updates(parent)) for s in BOTH]
+    of = Proposer(config(probe=True), BOTH)
+    changed = 0
+    for seed in range(120):
+        for child in of.propose(to_text(parent), False, seed):
+            if not child["promising"] or child["alike"]:
+                continue
+            program = from_text(child["program"])
+            apart = [
+                np.log2(np.linalg.norm(s.updates(program)) / one)
+                for s, one in zip(BOTH, size, strict=True)
+            ]
+            assert abs(np.mean(apart)) < 0.6
+            assert analyse(program).functional_hash == child["functional_hash"]
+            changed += "steps times" in child["detail"] or "without" in child["detail"]
+    assert changed > 5
+
+
+def test_statements_that_a_sign_makes_idle_go() -> None:
+    text = """def train(w, g, m, lr):
+        m = interp(g, m, 0.9)
+        root = cbrt(m)
+        update = root * lr
+        return update, m
+    """
+    of = Proposer(config(probe=True, on_edges=1.0), BOTH)
+    found = [
+        child
+        for seed in range(3000)
+        for child in of.propose(text, False, seed)
+        if child["promising"] and "sign(root)" in child["detail"]
+    ]
+    assert found and all("without root = cbrt(m)" in child["detail"] for child in found)

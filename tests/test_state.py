@@ -45,27 +45,18 @@ def lucky(request: dict[str, Any]) -> dict[str, Any]:
 # -- parents and the population -------------------------------------------------------
 
 
-def test_a_tournament_is_held_by_random_members_the_fittest_first() -> None:
-    fold, settled = Fold(config(candidates=2)), 0
+def test_a_parent_is_the_fitter_of_two_random_members() -> None:
+    fold, settled = Fold(config()), 0
     for before, step in states(fold):
         if step is not Step.DRAFT:
             continue
         rng, members = child_rng(0, before.drafted), before.population.members()
-        rng.random()  # constants alone
-        expected = []
-        for _ in range(2):
-            rng.random()  # elite
-            drawn = [members[rng.randrange(len(members))] for _ in range(2)]
-            value = {number: before.race.expected(number) for number in drawn}
-            expected.append(value)
-        found = drafted(fold, before.drafted).tournaments
-        for tournament, value in zip(found, expected, strict=True):
-            numbers = [number for number, _ in tournament]
-            assert {*numbers} == value.keys()
-            assert [value[n] for n in numbers] == sorted(value.values(), reverse=True)
-            settled += len(value) == 2
-            for number, text in tournament:
-                assert text == fold.rows[number].program
+        rng.random(), rng.random()  # constants alone, elite
+        one, other = (members[rng.randrange(len(members))] for _ in range(2))
+        value, number = {n: before.race.expected(n) for n in (one, other)}, before.drafted
+        if value[one] != value[other]:
+            assert drafted(fold, number).parent == max((one, other), key=value.__getitem__)
+            settled += 1
     assert settled > 20
 
 
@@ -86,41 +77,10 @@ def test_the_elite_does_not_age() -> None:
             values = [before.race.expected(n) for n in elite]
             assert len(set(live)) == len(live)
             assert sorted(values) == [v for _, v in sorted(zip(live, values, strict=True))]
-            (((parent, _),),) = drafted(fold, before.drafted).tournaments
+            parent = drafted(fold, before.drafted).parent
             assert parent in elite
             old += parent not in before.population
     assert old > 5
-
-
-def test_workers_are_told_what_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it was at the commit when a version was taken; a draft needs it or the one before."""
-    monkeypatch.setattr(state_module, "LEARN_EVERY", 1)
-    settings = config(candidates=3, in_flight=3, structure_tries=2, replicates=LADDER, **OPEN)
-    fold, version = Fold(settings, lucky), 0
-    for before, _ in states(fold, 150):
-        needed = {draft.version for draft in before.drafts} - {0}
-        assert needed <= before.knowledge.keys() <= {before.version, before.version - 1}
-        if before.version == version:
-            continue
-        version = before.version
-        trained = [r for r in fold.rows[: len(before.race)] if r.source is None and r.number]
-        known, spent = before.knowledge[version]
-        told = {text: (fitness, seeds) for text, fitness, seeds in known[0]}
-        own = [r for r in trained if r.mutation != MORE_SEEDS]
-        assert [text for text, _, _ in known[0]] == [r.program for r in own]
-        for record in own:
-            result = before.race[record.number]
-            assert told[record.program] == (before.race.measured(record.number), result.seeds)
-        tries = Counter(r.structure for r in fold.proposals() if r.source is None)
-        assert all(tries[structure] >= 2 for structure in spent)
-    assert version > 8
-
-
-@pytest.mark.parametrize("candidates", [1, 4])
-def test_only_a_search_that_guesses_tells_its_workers(candidates: int) -> None:
-    fold = Fold(config(candidates=candidates))
-    fold.run(100)
-    assert bool(fold.state.knowledge) == (candidates > 1)
 
 
 def test_a_shorter_program_that_steps_alike_takes_its_parents_result() -> None:
@@ -196,7 +156,6 @@ configurations = st.builds(
     in_flight=st.integers(1, 6),
     population=st.integers(1, 12),
     tournament=st.integers(1, 3),
-    candidates=st.sampled_from([1, 3]),
     structure_tries=st.sampled_from([1, 2, 1000]),
     replicates=st.sampled_from([(1,), (2,), LADDER, (2, 3)]),
     objective=st.sampled_from(OBJECTIVES),
@@ -223,7 +182,7 @@ def test_a_restored_search_goes_on_as_if_never_interrupted(config: Config, cuts:
 
 def test_every_prefix_restores_the_whole_state() -> None:
     """What a restored state does next is what the living one did next."""
-    settings = config(objective="equal-memory", replicates=LADDER, population=24, candidates=3)
+    settings = config(objective="equal-memory", replicates=LADDER, population=24)
     fold = Fold(replace(settings, structure_tries=1, probe=True), lucky)
     logs = [list(fold.rows)]
     while fold.step(60) and not fold.state.draining:

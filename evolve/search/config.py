@@ -40,8 +40,6 @@ class Config:
         elite_share: share of the parents that are elite, the best of their length; the
             others are drawn from the population by tournament.
         complexity_cost: of a live statement, in fitness, when parents are chosen.
-        candidates: children drawn, each of its own parent, of which the one that promises
-            most is trained; with 1, nothing is guessed.
         constants_share: share of the children that differ from their parent in constants
             alone; the others come from the paper's three mutations, a third each.
         on_edges: share of the insertions that are made where their value is read; the
@@ -49,7 +47,7 @@ class Config:
             deletions undo such an insertion.
         probe: whether children take some steps on recorded gradients first: those that
             step like their parent, or quite otherwise, are passed over. Without, nothing
-            can be guessed or fitted.
+            can be fitted.
         fitting: whether children are given steps as large as their parent's, and lose the
             statements that change no step.
         structure_tries: how many programs of one structure those mutations may train
@@ -82,7 +80,6 @@ class Config:
     tournament: int = 2
     elite_share: float = 0.5
     complexity_cost: float = 0.005
-    candidates: int = 16
     constants_share: float = 0.4
     on_edges: float = 0.75
     probe: bool = True
@@ -101,7 +98,7 @@ class Config:
     closing_share: float = 0.2
 
     def __post_init__(self) -> None:
-        counts = ("population", "tournament", "candidates", "structure_tries", "in_flight")
+        counts = ("population", "tournament", "structure_tries", "in_flight")
         for name in (*counts, "finalists", "judge_seeds"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("elite_share", "constants_share", "on_edges"):

@@ -62,7 +62,6 @@ class Driver:
         #: How often each proposal that is in flight was asked for.
         self._asked: dict[int, int] = {}
         self._begun: deque[Record] = deque()
-        self._published = 0  # the version of the knowledge that workers have
         self._began = self._noted = time.monotonic()
         self._cpu = time.process_time()
         self._before, self._session = self._open_session()
@@ -224,15 +223,10 @@ class Driver:
         """Ask for children of a parent; at once, since trainings wait for them."""
         request = {
             "action": "propose",
-            "tournaments": draft.tournaments,
+            "program": draft.program,
             "constants": draft.constants,
             "seed": draft.seed,
-            "version": draft.version,
         }
-        for version, known in self.state.knowledge.items():
-            if self._published < version <= draft.version:
-                self.pool.publish(version, known)
-                self._published = version
         self._asked[_key(draft)] = self._asked.get(_key(draft), 0) + 1
         self.pool.submit(_key(draft), request, self.config.time_limit, first=True)
 

@@ -39,7 +39,7 @@ CREATE TABLE programs (
     rejected INTEGER NOT NULL, passed INTEGER NOT NULL,
     program TEXT NOT NULL, functional_hash TEXT NOT NULL, structure TEXT NOT NULL,
     statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
-    seeds INTEGER NOT NULL, source INTEGER, guess TEXT, hurdles TEXT,
+    seeds INTEGER NOT NULL, source INTEGER, hurdles TEXT,
     outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
 CREATE TABLE judgements (
     sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -85,8 +85,6 @@ class Record:
         seeds: on how many it has been trained when this row is settled.
         source: the number of the earlier program of equal behaviour whose result
             it takes; None if it is trained itself.
-        guess: the fitness that was expected of it before it was trained, and its standard
-            deviation; None if nothing was.
         hurdles: for each task the highest loss at each mark with which training goes on.
         outcome: how its evaluation ended; None until it is committed.
         fitness: None if it has none (not finite, diverged, crashed, ...); once it has
@@ -110,7 +108,6 @@ class Record:
     slots: int
     seeds: int
     source: int | None = None
-    guess: list[float] | None = None
     hurdles: dict[str, list[float]] | None = None
     outcome: str | None = None
     fitness: float | None = None
@@ -124,7 +121,7 @@ class Record:
 
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
-_JSON = ("guess", "hurdles", "losses")
+_JSON = ("hurdles", "losses")
 
 
 class RunLog:

@@ -45,10 +45,10 @@ class Population:
         del self._uses[gone]
         return gone
 
-    def draw(self, niche: int, rng: random.Random, size: int) -> list[int]:
-        """`size` members of a niche; one may be drawn more than once."""
+    def draw(self, niche: int, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
+        """The fittest of `size` members drawn from a niche; the first drawn wins a tie."""
         members = self.niches[niche]
-        return [members[rng.randrange(len(members))] for _ in range(size)]
+        return max([members[rng.randrange(len(members))] for _ in range(size)], key=rank)
 
     def draw_niche(self, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
         """The fittest of `size` niches drawn from those that have members."""

@@ -1,15 +1,12 @@
-"""What a worker does for a search beside training: it proposes children.
+"""What a worker does for a search beside training: it proposes children of a parent.
 
-Trainings are what a search has too few of, and drawing a child costs a thousandth of one. So a
-child is drawn of each of several parents, again and again until it looks promising: its steps on
-recorded gradients differ from its parent's, but not quite. The child that may be best of these,
-by what is known of programs that step alike (`surrogate`), is proposed. Whether it is new beside
-all other programs, the search decides.
+Trainings are what a search has too few of, and drawing a child costs a thousandth of one. So
+children are drawn until one looks promising: its steps on recorded gradients differ from the
+parent's, but not quite. Whether it is new beside all other programs, the search decides.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,7 +24,6 @@ from evolve.search.mutation import (
     random_program,
 )
 from evolve.search.probe import Stretch, difference, resemblance
-from evolve.search.surrogate import Guess, Knowledge, Surrogate, steps_of
 from primitives.abstract import analyse
 from primitives.functions import FUNCTIONS
 from primitives.program import Program, ProgramError
@@ -45,26 +41,20 @@ UNLIKE, ALIKE = 0.4, 1 - 1e-3
 #: Updates that differ by a smaller share of their size are the same, and constants that change
 #: them by less change nothing.
 SAME, NO_DIFFERENCE = 4e-3, 5e-3
-#: How many standard deviations of what is not known count as promise.
-BENEFIT = 1.0
 
 
 class _Child(NamedTuple):
     """A child that may be proposed.
 
     Attributes:
-        parent: its number.
         mutant: the child.
         factor: by which its steps are to be multiplied.
-        guess: of its fitness, if anything is known.
         promising: whether it is worth training.
         alike: whether it steps as its parent does, but is shorter.
     """
 
-    parent: int
     mutant: Mutant
     factor: float = 1.0
-    guess: Guess | None = None
     promising: bool = True
     alike: bool = False
 
@@ -72,7 +62,6 @@ class _Child(NamedTuple):
         """As the columns of its row, and whether it is promising, and alike."""
         mutant, analysis = self.mutant, self.mutant.analysis
         return {
-            "parent": self.parent,
             "mutation": mutant.mutation,
             "detail": mutant.detail,
             "rejected": mutant.rejected,
@@ -83,7 +72,6 @@ class _Child(NamedTuple):
             "statements": len(mutant.program.statements),
             "live": analysis.statements,
             "slots": len(analysis.slots),
-            "guess": self.guess and [*self.guess],
             "promising": self.promising,
             "alike": self.alike,
         }
@@ -102,106 +90,52 @@ class Proposer:
         # Random search chooses nothing.
         self._stretches = stretches if config.probe and config.method != RANDOM else ()
         self._functions = [f for f in FUNCTIONS if f.name not in config.without]
-        self._known: dict[int, Surrogate] = {}
         self._program = lru_cache(1024)(from_text)
-        # Of all programs that two versions of knowledge tell of.
-        self._steps = lru_cache(4096)(lambda text: steps_of(self._program(text), self._stretches))
 
-    def learn(self, version: int, knowledge: Knowledge) -> None:
-        """What is known of programs that were trained; this version and the one before are kept."""
-        if not self._stretches:
-            return
-        kept = {old: known for old, known in self._known.items() if old == version - 1}
-        self._known = {**kept, version: Surrogate(knowledge, self._steps)}
+    def propose(self, program: str, constants: bool, seed: int) -> list[dict[str, Any]]:
+        """Children of a parent as plain data, the promising ones after the first.
 
-    def propose(
-        self,
-        tournaments: Sequence[Sequence[tuple[int, str]]],
-        constants: bool,
-        seed: int,
-        version: int = 0,
-    ) -> list[dict[str, Any]]:
-        """Children as plain data, the most promising first.
-
-        Before them stands the first that was drawn, whatever it is: if it is known, its result
-        costs nothing, and programs drift. One that steps as its parent does but is shorter is
-        proposed as soon as it is drawn: it costs nothing, too.
+        The first that was drawn is proposed whatever it is: if it is known, its result costs
+        nothing, and programs drift. If the new statement of a promising one has a constant, the
+        same with other constants follow, in case that one is known or was tried too often.
 
         Arguments:
-            tournaments: for each candidate the numbers and texts of those among which its
-                parent is chosen, the fittest first, as far as the search knows.
-            constants: whether children are to differ from their parent in constants alone, if
-                it has any.
+            program: the parent's text.
+            constants: whether children are to differ in constants alone, if it has any.
             seed: of all choices.
-            version: of the knowledge to use; 0: nothing is known.
         """
-        rng = random.Random(seed)
-        known = self._known[version] if version and self._stretches else None
-        drawn: list[_Child] = []
-        firsts: list[_Child] = []
-        passed = 0
-        for tournament in tournaments if known else tournaments[:1]:
-            number, text = self._winner(tournament, known) if known else tournament[0]
-            first, children, draws = self._draw(number, text, constants, known, rng)
-            firsts.append(first)
-            passed += draws
-            if children and children[0].alike:
-                drawn = children
-                break
-            drawn = [*drawn, *children]
-            if not drawn and not draws:
-                break  # the parent again: it is known
-        ranked = self._ranked(drawn, known) if known else drawn
-        fitted = (fit for child in ranked if (fit := self._fitted(child)))
-        told = [child.told(passed) for child in islice(fitted, TOLD)]
-        before = firsts[0].told(0)
-        return told if told and told[0]["program"] == before["program"] else [before, *told]
-
-    # -- parents -----------------------------------------------------------
-
-    def _winner(self, tournament: Sequence[tuple[int, str]], known: Surrogate) -> tuple[int, str]:
-        """Who is worth most by all that is known: few seeds tell little of one program."""
-        if len(tournament) == 1:
-            return tournament[0]
-        return max(tournament, key=lambda member: self._worth(member[1], known))
-
-    def _worth(self, text: str, known: Surrogate) -> tuple[float, int]:
-        """The fitness that is guessed, less what live statements cost; of equals, the shorter."""
-        program = self._program(text)
-        analysis = analyse(program)
-        fitness = known.fitness(text, len(analysis.slots))
-        cost = self._config.complexity_cost * analysis.statements
-        return fitness - cost, -len(program.statements)
+        parent, rng = self._program(program), random.Random(seed)
+        first, children, passed = self._draw(parent, constants, rng)
+        fitted = (fit for child in children if (fit := self._fitted(child)))
+        told: dict[str, dict[str, Any]] = {}
+        for child in islice(fitted, TOLD):
+            told.setdefault(child.mutant.analysis.functional_hash, child.told(passed))
+        known = first.mutant.analysis.functional_hash in told
+        return [*([] if known else [first.told(0)]), *told.values()]
 
     # -- children ----------------------------------------------------------
 
     def _draw(
-        self, number: int, text: str, constants: bool, known: Surrogate | None, rng: random.Random
+        self, parent: Program, constants: bool, rng: random.Random
     ) -> tuple[_Child, list[_Child], int]:
-        """The first child of a parent that is drawn, the promising ones, and how many were passed.
-
-        Those are one child and, if its new statement has a constant, the same with others.
-        """
-        parent = self._program(text)
+        """The first child that is drawn, the promising ones, and how many were passed over."""
         if constants and parent.constants:
             mutant = self._other_constants(parent, rng)
             if mutant:
-                child = _Child(number, mutant)
+                child = _Child(mutant)
                 return child._replace(promising=False), [child], 0
         first: _Child | None = None
         for draw in range(DRAWS):
             mutant = self._other_structure(parent, rng)
-            first = first or _Child(number, mutant, promising=False)
+            first = first or _Child(mutant, promising=False)
             if _computes_as(mutant, parent):
                 if not draw:
                     return first, [], 0
                 continue
             if self._is_shorter_alike(mutant, parent):
-                return first, [_Child(number, mutant, alike=True)], draw
-            if known and mutant.analysis.structure in known.spent:
-                continue
+                return first, [_Child(mutant, alike=True)], draw
             children = [
-                _Child(number, variant, self._factor(variant, parent))
+                _Child(variant, self._factor(variant, parent))
                 for variant in (mutant, *(gentler(mutant) if self._stretches else ()))
                 if self._is_promising(variant, parent)
             ]
@@ -247,27 +181,6 @@ class Proposer:
             and difference(mutant.program, parent, self._stretches) < SAME
         )
 
-    # -- which one ---------------------------------------------------------
-
-    def _ranked(self, children: list[_Child], known: Surrogate) -> list[_Child]:
-        """The children that may well be worth most first; no end of it where nothing is known."""
-        asked = []
-        for child in children:
-            steps, by = steps_of(child.mutant.program, self._stretches), math.log2(child.factor)
-            sizes = [size and size + by for size in steps.sizes]
-            asked.append((len(child.mutant.analysis.slots), steps._replace(sizes=sizes)))
-        guesses = known.guess(asked)
-        guessed = [
-            child._replace(guess=guess) for child, guess in zip(children, guesses, strict=True)
-        ]
-        return sorted(guessed, key=self._promise, reverse=True)
-
-    def _promise(self, child: _Child) -> float:
-        if child.guess is None:
-            return math.inf
-        cost = self._config.complexity_cost * child.mutant.analysis.statements
-        return child.guess.mean + BENEFIT * child.guess.deviation - cost
-
     # -- as it is trained --------------------------------------------------
 
     def _factor(self, mutant: Mutant, parent: Program) -> float:
@@ -290,17 +203,14 @@ class Proposer:
                 program = rescaled(program, child.factor, self._stretches)
             except ProgramError:  # its steps are so small that the factor is beyond float32
                 return None
-        analysis = analyse(program)
-        same = len(analysis.slots) == len(mutant.analysis.slots)
-        fitted = mutant._replace(program=program, detail=detail, analysis=analysis)
-        # What was guessed of one with more slots was for a smaller model.
-        return child._replace(mutant=fitted, guess=child.guess if same else None)
+        fitted = mutant._replace(program=program, detail=detail, analysis=analyse(program))
+        return child._replace(mutant=fitted)
 
 
 class SearchWorker(Evaluator):
     """An evaluator that proposes, too."""
 
-    ACTIONS = (*Evaluator.ACTIONS, "propose", "learn")
+    ACTIONS = (*Evaluator.ACTIONS, "propose")
 
     def __init__(self) -> None:
         super().__init__()
@@ -320,12 +230,6 @@ class SearchWorker(Evaluator):
         assert self._proposer is not None
         asked = {name: value for name, value in request.items() if name != "action"}
         return {"children": self._proposer.propose(**asked)}
-
-    def learn(self, request: dict[str, Any]) -> Answer:
-        """See `Proposer.learn`."""
-        assert self._proposer is not None
-        self._proposer.learn(request["version"], Knowledge(*request["knowledge"]))
-        return {}
 
 
 def _computes_as(mutant: Mutant, parent: Program) -> bool:

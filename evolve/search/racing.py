@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 from evolve.search.fitness import (
     Hurdles,
@@ -33,11 +32,8 @@ from proxy_tasks.status import FINISHED, STOPPED
 #: Programs further behind the best of their niche, or the start program, in fitness, are not
 #: trained on more seeds.
 NEAR = 0.015
-#: Nor are those of which no larger improvement is expected.
+#: Nor are those that are ahead by less.
 BETTER = 0.003
-#: The standard deviation of a fitness on one seed, what seeds have in common known, about that
-#: on many (measured on `text_transformer`: 0.010 to 0.013).
-NOISE = 0.01
 #: How seeds differ is believed as if so many programs more had shown none.
 DOUBT = 1
 #: A niche has hurdles once so many of its members have finished.
@@ -58,8 +54,6 @@ class Result:
         marks: the losses on every seed so far; empty once nobody needs them.
         seeds: on how many seeds it was trained.
         fitness: the mean over them; None if it has none.
-        guess: the fitness that was expected of it before it was trained, and its standard
-            deviation, if anything was.
     """
 
     number: int
@@ -70,7 +64,6 @@ class Result:
     marks: Marks | None = None
     seeds: int = 0
     fitness: float | None = None
-    guess: list[float] | None = None
 
 
 class Race:
@@ -125,7 +118,7 @@ class Race:
 
     def _may_lead(self, result: Result) -> bool:
         """Whether training it on more seeds may show that it is ahead."""
-        return not self._effects.known or self._improvement(result) >= BETTER
+        return not self._effects.known or self._expected(result) >= self._bar(result) + BETTER
 
     def joins_front(self, result: Result) -> bool:
         """Whether a program that was trained on every seed is ahead; then it joins the front."""
@@ -160,41 +153,9 @@ class Race:
         return self._expected(self._all[number])
 
     def _expected(self, result: Result) -> float:
-        return self._believed(result)[0]
-
-    def measured(self, number: int) -> float:
-        """The fitness that the seeds alone let expect; minus infinity if there is none."""
-        return self._measured(self._all[number])
-
-    def _measured(self, result: Result) -> float:
         if result.fitness is None:
             return _NOTHING
         return result.fitness + self._effects.mean(result.first, result.seeds)
-
-    def _believed(self, result: Result) -> tuple[float, float]:
-        """The mean and standard deviation that guess and seeds leave; 0 without a guess."""
-        measured = self._measured(result)
-        if result.guess is None or measured == _NOTHING:
-            return measured, 0.0
-        mean, deviation = result.guess
-        known = NOISE**2 / result.seeds
-        both = deviation**2 + known
-        mean += (measured - mean) * deviation**2 / both
-        return mean, sqrt(deviation**2 * known / both)
-
-    def _improvement(self, result: Result) -> float:
-        """What is expected of a program beyond the best so far, if only what exceeds them counts.
-
-        The *expected improvement* of Jones et al., "Efficient global optimization of expensive
-        black-box functions" (1998), eq. 15.
-        """
-        mean, deviation = self._believed(result)
-        ahead = mean - self._bar(result)
-        if deviation == 0:
-            return max(ahead, 0.0)
-        normal = NormalDist()
-        z = ahead / deviation
-        return ahead * normal.cdf(z) + deviation * normal.pdf(z)
 
     def worth(self, number: int) -> float:
         """The fitness to be expected, less what the live statements cost."""

@@ -28,7 +28,6 @@ from evolve.search.log import MORE_SEEDS, START, Record
 from evolve.search.mutation import CONSTANTS, child_rng
 from evolve.search.population import Population
 from evolve.search.racing import Race, Result
-from evolve.search.surrogate import Knowledge, Memory
 from primitives.abstract import analyse
 from primitives.text import from_text
 
@@ -38,8 +37,6 @@ NICHES_DRAWN = 2
 PATIENCE = 64
 #: Commits between two looks at the population's medians.
 HURDLES_EVERY = 32
-#: Commits, at least, between two versions of what workers know.
-LEARN_EVERY = 32
 
 #: A child as a worker proposes it; see `proposal`.
 Child = dict[str, Any]
@@ -61,18 +58,17 @@ class Draft(NamedTuple):
 
     Attributes:
         number: of the draft; its randomness is a function of that and the run's seed.
-        tournaments: for each candidate the numbers and texts of those among which its parent
-            is chosen, the fittest first.
+        parent: the parent's number.
+        program: its text.
         constants: whether the child is to differ in constants alone.
         seed: of the worker's choices.
-        version: of the knowledge that these are made with.
     """
 
     number: int
-    tournaments: list[list[tuple[int, str]]]
+    parent: int
+    program: str
     constants: bool
     seed: int
-    version: int
 
 
 class State:
@@ -110,11 +106,6 @@ class State:
         #: Of programs that may be parents.
         self.texts: dict[int, str] = {}
         self._lengths: list[int] = []
-        self._memory = Memory(self.niches)
-        #: What workers are to know: the last version, after how many commits it was taken, and
-        #: what it and the one before it say.
-        self.knowledge: dict[int, Knowledge] = {}
-        self.version = self._learned = 0
         self._hurdles: list[Hurdles | None] = [None] * self.niches
 
     # -- what comes next ---------------------------------------------------
@@ -152,21 +143,17 @@ class State:
     # -- drafting ----------------------------------------------------------
 
     def draft(self) -> Draft:
-        """Draw those that may become the parent of the next child."""
-        config = self.config
-        rng = child_rng(config.seed, self.drafted)
-        constants = rng.random() < config.constants_share
-        tournaments = [
-            [(number, self.texts[number]) for number in self._tournament(rng)]
-            for _ in range(config.candidates)
-        ]
-        draft = Draft(self.drafted, tournaments, constants, rng.getrandbits(64), self.version)
+        """Choose the parent of the next child."""
+        rng = child_rng(self.config.seed, self.drafted)
+        constants = rng.random() < self.config.constants_share
+        parent = self._parent(rng)
+        draft = Draft(self.drafted, parent, self.texts[parent], constants, rng.getrandbits(64))
         self.drafted += 1
         self.drafts.append(draft)
         return draft
 
-    def _tournament(self, rng: random.Random) -> list[int]:
-        """One of the elite, which does not age, or members drawn from the population.
+    def _parent(self, rng: random.Random) -> int:
+        """One of the elite, which does not age, or the winner of a tournament.
 
         The best short programs have few places for a mutation, so they are worth many.
         """
@@ -174,9 +161,8 @@ class State:
         niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.best_of)
         elite = self.race.elite(niche) if rng.random() < config.elite_share else []
         if elite:
-            return [elite[rng.randrange(len(elite))]]
-        drawn = self.population.draw(niche, rng, config.tournament)
-        return sorted(dict.fromkeys(drawn), key=self._rank, reverse=True)
+            return elite[rng.randrange(len(elite))]
+        return self.population.draw(niche, rng, config.tournament, self._rank)
 
     def _rank(self, number: int) -> tuple[float, int]:
         """The fitter wins a tournament, and of equals the shorter, dead statements included."""
@@ -220,7 +206,7 @@ class State:
         for place, child in enumerate(children):
             known = self._known.get(child["functional_hash"])
             if known is None and child["alike"]:
-                known = self.race[child["parent"]].number
+                known = self.race[draft.parent].number
             elif not self._is_worth_it(child) if known is None else place:
                 continue
             record = self._row(draft, child, known)
@@ -241,6 +227,7 @@ class State:
         return Record(
             number=self.proposed,
             draft=draft.number,
+            parent=draft.parent,
             seeds=self.config.replicates[0],
             source=source,
             hurdles=hurdles and self.race.limits(hurdles, self._first_seed(self.proposed)),
@@ -264,7 +251,6 @@ class State:
             seeds=result.seeds + len(self.race.next_seeds(result)),
             hurdles=None,
             outcome=None,
-            guess=None,
             fitness=None,
             losses=None,
             steps=None,
@@ -385,8 +371,6 @@ class State:
             self.population = Population(self.niches, capacity, founders)
         elif record.mutation != MORE_SEEDS:
             self._enter(record.number, self.niche(record.slots))
-            if record.source is None:
-                self._memory.note(record.number, result.niche, record.program)
         is_new = record.source is None or result.number == record.number
         if is_new and self.race.joins_front(result):
             self.texts.setdefault(result.number, record.program)  # it may have left
@@ -394,7 +378,6 @@ class State:
                 self._tries.clear()
         if (len(self.race) - 1) % HURDLES_EVERY == 0:
             self._set_hurdles()
-        self._learn()
         return result
 
     def _result(self, record: Record) -> Result:
@@ -408,18 +391,7 @@ class State:
 
     def _new_result(self, record: Record) -> Result:
         niche, first = self.niche(record.slots), self._first_seed(record.number)
-        return Result(record.number, niche, record.live, first, guess=record.guess)
-
-    def _learn(self) -> None:
-        """Take anew what workers know, if it is time, and no draft needs the version before."""
-        every = max(LEARN_EVERY, 4 * self.config.in_flight)
-        is_due = self.config.candidates > 1 and len(self.race) >= self._learned + every
-        if not is_due or any(draft.version < self.version for draft in self.drafts):
-            return
-        spent = [s for s, tries in self._tries.items() if tries >= self.config.structure_tries]
-        before = {v: known for v, known in self.knowledge.items() if v == self.version}
-        self.version, self._learned = self.version + 1, len(self.race)
-        self.knowledge = {**before, self.version: Knowledge(self._memory.take(self.race), spent)}
+        return Result(record.number, niche, record.live, first)
 
     def _set_hurdles(self) -> None:
         """Take the niches' medians anew: not at every commit, which would cost most."""

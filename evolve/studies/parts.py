@@ -68,7 +68,6 @@ class Part(NamedTuple):
 
 PARTS: dict[str, Part] = {
     AS_IT_IS: Part("nothing"),
-    "surrogate": Part("the first promising child of one parent", {"candidates": 1}),
     "elite": Part("all parents by tournament", {"elite_share": 0.0}),
     "insertions where it counts": Part("at a random place", {"on_edges": 0.0}),
     "fitting": Part("children are trained as they come", {"fitting": False}),

@@ -101,7 +101,6 @@ class _Seat:
     ready: bool = False
     batch: list[_Job] = field(default_factory=list)
     began: float = 0.0
-    version: int = 0
 
     @property
     def idle(self) -> bool:
@@ -124,8 +123,6 @@ class Pool(ABC):
         self._seats: list[_Seat] = []
         self._faults: dict[int | None, int] = {}
         self._done: deque[Finished] = deque()
-        #: What was published: its last two versions.
-        self._published: deque[tuple[int, Any]] = deque(maxlen=2)
         self.tasks: dict[str, Any] = {}
 
     @abstractmethod
@@ -163,17 +160,6 @@ class Pool(ABC):
         """
         (self._first if first else self._waiting).append(_Job(key, request, limit, first))
 
-    def publish(self, version: int, knowledge: Any) -> None:
-        """Let workers learn something before what comes first is asked of them.
-
-        They keep this version and the one before. Version 1 begins anew.
-        """
-        if version == 1:
-            self._published.clear()
-            for seat in self._seats:
-                seat.version = 0
-        self._published.append((version, knowledge))
-
     def next(self, seconds: float) -> Finished | None:
         """An evaluation that ended, waiting up to some seconds for one."""
         deadline = time.monotonic() + seconds
@@ -198,15 +184,7 @@ class Pool(ABC):
                 seat.batch = self._next_batch()
                 seat.began = time.monotonic()
                 seat.deadline = seat.began + sum(job.limit for job in seat.batch)
-                seat.worker.send([*self._news(seat), *(job.request for job in seat.batch)])
-
-    def _news(self, seat: _Seat) -> list[Request]:
-        """What the worker is to learn before its batch."""
-        if not seat.batch[0].first:
-            return []
-        news = [each for each in self._published if each[0] > seat.version]
-        seat.version = max([seat.version, *(version for version, _ in news)])
-        return [{"action": "learn", "version": v, "knowledge": known} for v, known in news]
+                seat.worker.send([job.request for job in seat.batch])
 
     def _next_batch(self) -> list[_Job]:
         """At most half of this worker's share of what waits, so that none idles at the end."""
@@ -259,7 +237,7 @@ class Pool(ABC):
 
     def _ended(self, seat: _Seat, answers: list[Answer]) -> None:
         seconds = (time.monotonic() - seat.began) / len(seat.batch)
-        for job, answer in zip(seat.batch, answers[-len(seat.batch) :], strict=True):
+        for job, answer in zip(seat.batch, answers, strict=True):
             self._done.append(Finished(job.key, answer, seconds))
         seat.batch = []
 

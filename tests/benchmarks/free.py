@@ -8,7 +8,6 @@ program computes.
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import tempfile
 import time
@@ -25,7 +24,6 @@ from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
 from evolve.search.probe import Stretch
 from evolve.search.proposal import Proposer
-from evolve.search.surrogate import Knowledge
 from evolve.session import configured
 from evolve.workers import Finished, SerialPool, Setup
 from primitives.abstract import analyse
@@ -72,7 +70,6 @@ class FreePool:
         self._random = Random(0)
         self._began = time.process_time()
         self._waited = 0.0
-        self._learned: dict[int, list[Any]] = {}
         self.apart = 0.0  # CPU seconds of the workers' part
         self.training_seconds = self.proposing_seconds = 0.0
 
@@ -95,24 +92,6 @@ class FreePool:
         (self._first if first else self._waiting).append((key, request))
         self._assign()
 
-    def publish(self, version: int, knowledge: Any) -> None:
-        began = time.process_time()
-        # As it is sent to a worker, and read there.
-        self._proposer.learn(version, Knowledge(*json.loads(json.dumps(knowledge))))
-        self._learned[version] = [time.process_time() - began, self.size]
-        self.apart += time.process_time() - began
-
-    def _learning(self, version: int) -> float:
-        """What it takes a seat to learn a version, for the first proposal that each makes with it.
-
-        (All seats have one proposer here, which learnt it once.)
-        """
-        took, seats = self._learned.get(version, (0.0, 0))
-        if not seats:
-            return 0.0
-        self._learned[version] = [took, seats - 1]
-        return took
-
     def _assign(self) -> None:
         while (self._first or self._waiting) and len(self._busy) < self.size:
             key, request = (self._first or self._waiting).popleft()
@@ -120,7 +99,7 @@ class FreePool:
             if request["action"] == "propose":
                 asked = {name: value for name, value in request.items() if name != "action"}
                 answered = {"children": self._proposer.propose(**asked)}
-                long = time.process_time() - began + self._learning(request["version"])
+                long = time.process_time() - began
                 self.proposing_seconds += long
             else:
                 answered = answer(self.tasks, request)
