@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from evolve.cli import main, parser
-from evolve.search.log import FILE, MORE_SEEDS, RunLog
+from evolve.search.log import FILE, FORMAT, MORE_SEEDS, RunLog
 from evolve.summary import front
 
 ROOT = Path(__file__).parent.parent
@@ -198,7 +198,7 @@ BAD_COMMANDS = {
     "inspect {run} --top 0": "--top is 0; it must be 1 or more",
     "inspect {base}/damaged": "is damaged",
     "inspect {base}/cut": "",
-    "inspect {base}/newer": "newer than 6; update evolve",
+    "inspect {base}/newer": f"newer than {FORMAT}; update evolve",
     "inspect {base}/foreign": "is not a run's log",
     "resume {base}/damaged": "is damaged",
     "funnel {run} --rung x5": "--rung is 'x5'; it must be one of x10, x100",
