@@ -15,7 +15,8 @@ from evolve.search.config import Config
 from evolve.search.log import Record
 from evolve.search.probe import Stretch
 from evolve.search.proposal import Proposer
-from evolve.search.state import Child, Draft, State, Step
+from evolve.search.state import State
+from evolve.search.steps import Child, Draft, Step
 from evolve.workers import Finished, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text

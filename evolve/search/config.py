@@ -50,7 +50,7 @@ class Config:
             can be fitted.
         fitting: whether children are given steps as large as their parent's, and lose the
             statements that change no step.
-        structure_tries: how many programs of one structure those mutations may train
+        structure_tries: how many programs of one structure the paper's mutations may train
             between two new bests.
         replicates: on how many seeds (initial weights and batches) a program is trained:
             first, and while it is ahead of the best so far, then, and so on.

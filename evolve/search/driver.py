@@ -20,7 +20,8 @@ from evolve.errors import BadInput, PoolError
 from evolve.search.config import Config
 from evolve.search.fitness import Losses
 from evolve.search.log import Record, RunLog
-from evolve.search.state import Draft, State, Step
+from evolve.search.state import State
+from evolve.search.steps import Draft, Step
 from evolve.workers import Finished, Pool, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text

@@ -83,8 +83,8 @@ class Record:
         structure: equal for programs that differ in constants alone.
         statements, live, slots: all statements, live statements, live slots.
         seeds: on how many it has been trained when this row is settled.
-        source: the number of the earlier program of equal behaviour whose result
-            it takes; None if it is trained itself.
+        source: the number of the earlier program whose result it takes: it computes the
+            same, or steps as its parent does and is shorter; None if it is trained itself.
         hurdles: for each task the highest loss at each mark with which training goes on.
         outcome: how its evaluation ended; None until it is committed.
         fitness: None if it has none (not finite, diverged, crashed, ...); once it has

@@ -48,13 +48,11 @@ class _Child(NamedTuple):
 
     Attributes:
         mutant: the child.
-        factor: by which its steps are to be multiplied.
         promising: whether it is worth training.
         alike: whether it steps as its parent does, but is shorter.
     """
 
     mutant: Mutant
-    factor: float = 1.0
     promising: bool = True
     alike: bool = False
 
@@ -106,7 +104,7 @@ class Proposer:
         """
         parent, rng = self._program(program), random.Random(seed)
         first, children, passed = self._draw(parent, constants, rng)
-        fitted = (fit for child in children if (fit := self._fitted(child)))
+        fitted = (fit for child in children if (fit := self._fitted(child, parent)))
         told: dict[str, dict[str, Any]] = {}
         for child in islice(fitted, TOLD):
             told.setdefault(child.mutant.analysis.functional_hash, child.told(passed))
@@ -135,7 +133,7 @@ class Proposer:
             if self._is_shorter_alike(mutant, parent):
                 return first, [_Child(mutant, alike=True)], draw
             children = [
-                _Child(variant, self._factor(variant, parent))
+                _Child(variant)
                 for variant in (mutant, *(gentler(mutant) if self._stretches else ()))
                 if self._is_promising(variant, parent)
             ]
@@ -183,11 +181,7 @@ class Proposer:
 
     # -- as it is trained --------------------------------------------------
 
-    def _factor(self, mutant: Mutant, parent: Program) -> float:
-        fits = self._stretches and self._config.fitting
-        return factor(mutant.program, parent, self._stretches) if fits else 1.0
-
-    def _fitted(self, child: _Child) -> _Child | None:
+    def _fitted(self, child: _Child, parent: Program) -> _Child | None:
         """A child with steps as large as its parent's, and no idle statements.
 
         None if no constant does that.
@@ -197,10 +191,11 @@ class Proposer:
             return child
         program, gone = without_idle(mutant.program, self._stretches)
         detail = "; without ".join([mutant.detail, *map(statement_text, gone)])
-        if child.factor != 1:
-            detail += f"; steps times {child.factor:g}"
+        by = factor(mutant.program, parent, self._stretches)
+        if by != 1:
+            detail += f"; steps times {by:g}"
             try:
-                program = rescaled(program, child.factor, self._stretches)
+                program = rescaled(program, by, self._stretches)
             except ProgramError:  # its steps are so small that the factor is beyond float32
                 return None
         fitted = mutant._replace(program=program, detail=detail, analysis=analyse(program))

@@ -18,8 +18,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any
 
 from evolve.errors import BadInput
 from evolve.search.config import Config
@@ -28,6 +27,7 @@ from evolve.search.log import MORE_SEEDS, START, Record
 from evolve.search.mutation import CONSTANTS, child_rng
 from evolve.search.population import Population
 from evolve.search.racing import Race, Result
+from evolve.search.steps import Child, Draft, Step
 from primitives.abstract import analyse
 from primitives.text import from_text
 
@@ -37,38 +37,6 @@ NICHES_DRAWN = 2
 PATIENCE = 64
 #: Commits between two looks at the population's medians.
 HURDLES_EVERY = 32
-
-#: A child as a worker proposes it; see `proposal`.
-Child = dict[str, Any]
-
-
-class Step(Enum):
-    """What a search does next."""
-
-    BEGIN = auto()  # the start program becomes a row
-    DRAFT = auto()
-    ACCEPT = auto()
-    MORE_SEEDS = auto()  # a program that is ahead is trained on further seeds
-    COMMIT = auto()
-    NOTHING = auto()  # all is committed, and nothing more is to be begun
-
-
-class Draft(NamedTuple):
-    """A child to be.
-
-    Attributes:
-        number: of the draft; its randomness is a function of that and the run's seed.
-        parent: the parent's number.
-        program: its text.
-        constants: whether the child is to differ in constants alone.
-        seed: of the worker's choices.
-    """
-
-    number: int
-    parent: int
-    program: str
-    constants: bool
-    seed: int
 
 
 class State:

@@ -18,8 +18,8 @@ from evolve.studies.parts import AS_IT_IS, PARTS
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
 #: Each row of the table, and what is done in its place. Those in brackets are in the history of
-#: the project: commits 8deb531,
-#: c7282eb, and 447a11e, whose driver proposed, looked and guessed by itself.
+#: the project: commits c7282eb (a surrogate), 8deb531 (none of the four), and 447a11e, whose
+#: driver proposed, looked and guessed by itself.
 ROWS = {
     **{name: part.instead for name, part in PARTS.items()},
     "(a surrogate)": "the best of sixteen children, as far as can be guessed",
