@@ -1,118 +1,216 @@
-"""The closing of a run: after the search, from a list of finalists to a named optimizer.
+"""The closing of a run: after the search, from its best programs to a named optimizer.
 
-Within a share of the training steps of the run (`closing_share`; a step at rung x10
-counts ten) the stages are, in this order: how far the search overfitted its seeds; the
-best on the larger rung; the champion simplified and identified, and the best for each number
-of slots as far as that can be proven. What there are no steps
-for is left out, and said so. Every stage is stored when it ends, and is a function of
-what was stored before, so a closing that was cut short goes on where it was.
+Within a share of the training steps of the run (`closing_share`; a step at rung x10 counts ten)
+the stages are, in this order: the tournament of structures, with the ablations of its champion;
+the champion's name; champion and tuned start on held-out data, on every task and on larger rungs;
+how far the search overfitted its seeds; the best for each number of slots as far as that can be
+proven. What there are no steps for is left out, and said so. Every stage is stored when it ends,
+and every training when it is done, so a closing that was cut short goes on where it was.
 
 Only here, when the search is over, is anything compared with optimizers that are known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from evolve.errors import EvolveError
-from evolve.judge import ending, final_selection
-from evolve.judge.funnel import funnel
+from evolve.errors import BadInput, EvolveError
+from evolve.judge import ending, heldout
+from evolve.judge.entrants import entrants
 from evolve.judge.overfitting import curve
 from evolve.judge.searched import Searched, Watch
-from evolve.judge.trials import Exhausted, Trials
+from evolve.judge.tournament import ROUNDS, Structure, Tournament, best_of, cost, difference
 from evolve.search.config import Config
-from evolve.search.log import RunLog
-from evolve.understand.ablation import Ablation
-from evolve.understand.chain import Step
+from evolve.search.log import START, RunLog
+from evolve.understand.ablation import SURVIVORS, Ablation
+from evolve.understand.chain import exact_steps
 from evolve.understand.identify import Identity
 from evolve.understand.naming import name
-from evolve.understand.simplify import Chain, prove, simplify
+from evolve.understand.simplify import Chain, finish, prove
 from evolve.workers import Pool
 from primitives.program import Program
+from primitives.text import from_text, to_text
 
-#: The rung at which finalists are judged again.
+#: The rung, beside the first, at which the champion is compared with the start.
 RUNG = 10
-#: Trainings that tuning, control and a first round of removals take: with fewer left,
-#: nothing is trained to simplify the champion.
-LEAST = 2000
+
+
+class Plan(NamedTuple):
+    """How large a tournament is.
+
+    Attributes:
+        entrants: structures at most, the start not counted.
+        rounds: the generations of constants of each round, on each task.
+        removals: how often the champion's removals are expected to be judged.
+    """
+
+    entrants: int
+    rounds: tuple[int, ...]
+    removals: int = 2
+
+    @property
+    def ablation(self) -> tuple[int, ...]:
+        """The rounds of what is left when a statement goes: it begins where the whole ended."""
+        return self.rounds[:-1] or self.rounds
+
+    def cost(self, steps: int) -> int:
+        """About so many training steps, for trainings of so many."""
+        removals = self.removals * cost(8, self.ablation, SURVIVORS)
+        return steps * (cost(self.entrants + 1, self.rounds) + removals)
+
+
+#: From the largest down: the first that a run can afford, and the last in any case.
+PLANS = (
+    Plan(16, ROUNDS),
+    Plan(12, (2, 3, 6)),
+    Plan(8, (2, 3, 4)),
+    Plan(6, (2, 3), 1),
+    Plan(4, (1, 2), 1),
+    Plan(3, (1,), 0),
+)
 
 
 def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
     """Do what is missing of the closing.
 
     Arguments:
-        log: of a run that was searched and judged, open for writing.
+        log: of a run whose search has ended, open for writing.
         pool: started, with the run's tasks.
         watch: called often, with the name of what is being done; it may raise.
     """
     if Config.from_json(log.meta("config")).closing_share == 0:
         return
     run = Searched(log, pool, watch)
-    run.stage(ending.OVERFITTING, lambda: curve(run))
-    champion = run.stage(ending.FUNNEL, lambda: funnel(run, RUNG))["champion"]
+    found = run.stage(ending.TOURNAMENT, lambda: _tournament(run))
     run.watch("naming the start program and the champion")
-    run.stage(ending.BASELINE, lambda: _named(prove(run.program(run.baseline))))
-    named = run.stage(ending.CHAMPION, lambda: _simplified(run, champion))
+    run.stage(ending.CHAMPION, lambda: _named(found["chain"]))
+    run.stage(ending.HELDOUT, lambda: _heldout(run, found["champion"]["programs"]))
+    run.stage(ending.OVERFITTING, lambda: curve(run))
+    run.stage(ending.BASELINE, lambda: _named(prove(run.baseline).to_json()))
     run.watch("naming the best for each number of slots")
-    run.stage(ending.LEADERS, lambda: _leaders(run, champion, named))
+    run.stage(ending.LEADERS, lambda: _leaders(log, found))
 
 
-def _leaders(run: Searched, champion: int, named: dict[str, Any]) -> dict[str, Any]:
-    """For each number of slots the worthiest on fresh seeds, and its name."""
-    fresh = run.fresh()
-    complexity = {number: run.log.complexity(number) for number in fresh}
-    statements = {number: live for number, (_, live) in complexity.items()}
-    found = []
-    for slots in sorted({slots for slots, _ in complexity.values()}):
-        scores = {n: value for n, value in fresh.items() if complexity[n][0] == slots}
-        leader = final_selection.worthiest(scores, statements, run.config.statement_price)
-        if champion in scores:
-            leader = champion
-        known = named if leader == champion else _named(prove(run.program(leader)))
-        found.append(
-            {
-                "id": leader,
-                "slots": slots,
-                "statements": statements[leader],
-                "fresh": fresh[leader],
+# -- the tournament ------------------------------------------------------------------
+
+
+def plan_for(run: Searched) -> Plan:
+    """The largest tournament that leaves enough for a comparison on held-out data."""
+    left = run.left() - heldout.most(run.steps, 1)
+    return next((plan for plan in PLANS[:-1] if plan.cost(run.steps) <= left), PLANS[-1])
+
+
+def _tournament(run: Searched) -> dict[str, Any]:
+    plan, tournament = plan_for(run), Tournament(run.judges())
+    tasks = tournament.tasks
+    everyone = entrants(run.log, plan.entrants, tasks, _exact)
+    start = Structure(_exact(run.baseline), {t: [run.start(t)] for t in tasks}, {"id": START})
+    everyone = [start, *(s for s in everyone if s.key != start.key)]
+    found = tournament.play(everyone, plan.rounds)
+    tournament.score(found)
+    needed = run.steps * cost(8, plan.ablation, SURVIVORS)
+    ablation = Ablation(tournament, plan.ablation, tasks[0], may_go_on=lambda: needed <= run.left())
+    champion = ablation.reduce(found)
+    raw = run.program(int(champion.origin["id"]))
+    chain = finish(Chain(raw, [*exact_steps(raw)]), ablation, champion)
+    judged = {s.key: s for s in [*everyone, *ablation.judged]}
+    best = best_of(ablation.judged)
+    outside = f"evolve simplify RUN --tasks {','.join(tasks)}"
+    cut = f"ablations of the champion; outside the budget: {outside}"
+    return {
+        "tasks": list(tasks),
+        "entrants": len(everyone),
+        "rounds": list(plan.rounds),
+        "structures": [_row(s, best, tasks) for s in _ranked([*judged.values()])],
+        "champion": {
+            "id": champion.origin["id"],
+            "structure": champion.key,
+            "best": champion is best,
+            "programs": {task: to_text(of) for task, of in champion.tuned.items()},
+        },
+        "chain": chain.to_json(),
+        **({} if ablation.whole else {"left_out": cut}),
+    }
+
+
+def _exact(program: Program) -> Program:
+    """The program without what can have no effect, bit for bit."""
+    steps = list(exact_steps(program))
+    return steps[-1].after if steps else program
+
+
+def _ranked(structures: Sequence[Structure]) -> list[Structure]:
+    """Best first: by score, and those without by how far they came."""
+    return sorted(structures, key=lambda s: (-s.score, -s.generations, s.size, s.key))
+
+
+def _row(structure: Structure, best: Structure, tasks: Sequence[str]) -> dict[str, Any]:
+    """What is told of a structure."""
+    slots, statements = structure.size
+    scored = bool(structure.fresh.size)
+    mean, error = difference(structure, best) if scored else (None, None)
+    return {
+        "id": structure.origin["id"],
+        "structure": structure.key,
+        "how": structure.origin.get("how"),
+        "slots": slots,
+        "statements": statements,
+        "program": to_text(structure.tuned.get(tasks[0], structure.program)),
+        "trials": max((c.trials for c in structure.constants.values()), default=0),
+        "seeds": int(structure.fresh.size),
+        "score": structure.score if scored else None,
+        "behind": mean,
+        "error": error,
+        "tasks": {task: sum(of) / len(of) for task, of in structure.scores.items() if scored},
+    }
+
+
+# -- what follows --------------------------------------------------------------------
+
+
+def _heldout(run: Searched, programs: dict[str, str]) -> dict[str, Any]:
+    """The comparisons that there are steps left for; the first rung always."""
+    tasks = list(programs)
+    comparisons = [heldout.compare(run, task, 1, from_text(programs[task])) for task in tasks]
+    outside = f"rung x{RUNG}; outside the budget: evolve funnel RUN --rung x{RUNG}"
+    if heldout.most(run.steps, RUNG) > run.left():
+        return {"comparisons": comparisons, "left_out": outside}
+    try:
+        comparisons += [heldout.compare(run, t, RUNG, from_text(programs[t])) for t in tasks]
+    except BadInput as error:
+        return {"comparisons": comparisons, "left_out": f"rung x{RUNG} ({error})"}
+    return {"comparisons": comparisons}
+
+
+def _leaders(log: RunLog, found: dict[str, Any]) -> dict[str, Any]:
+    """For each number of slots the best structure of the tournament, and its name."""
+    champion = ending.stage(log, ending.CHAMPION)
+    assert champion is not None
+    leaders: dict[int, dict[str, Any]] = {}
+    rows = found["structures"]
+    for row in sorted(rows, key=lambda r: r["structure"] != found["champion"]["structure"]):
+        if row["slots"] not in leaders and row["id"] != START:
+            own = row["structure"] == found["champion"]["structure"]
+            known = champion if own else _named(prove(from_text(row["program"])).to_json())
+            leaders[row["slots"]] = {
+                **{key: row[key] for key in ("id", "slots", "statements", "score")},
                 "simplified": known["chain"]["simplified"],
                 "identity": known["identity"],
             }
-        )
-    return {"leaders": found, "steps": 0, "cost": 0}
+    return {"leaders": [leaders[slots] for slots in sorted(leaders)]}
 
 
-def _simplified(run: Searched, number: int) -> dict[str, Any]:
-    """The champion simplified as far as there are steps left, and its name."""
-    program = run.program(number)
-    if number == run.baseline:
-        return _named(prove(program))
-    most = run.left()
-    outside = f"outside the budget: evolve simplify RUN --tasks {','.join(run.config.tasks)}"
-    if most < LEAST * run.steps:
-        return {**_named(prove(program)), "left_out": f"ablations of the champion; {outside}"}
-    doing = "simplifying the champion"
-    # As `evolve simplify` does: all on one model.
-    trials = Trials(run.pool, most=most, watch=lambda: run.watch(doing))
-    chain, whole = _as_far_as_it_goes(program, Ablation(trials))
-    cut = {} if whole else {"left_out": f"the last ablations of the champion; {outside}"}
-    return {**_named(chain), **cut, "steps": trials.steps, "cost": trials.steps}
-
-
-def _as_far_as_it_goes(program: Program, ablation: Ablation) -> tuple[Chain, bool]:
-    """The chain, and whether its trainings were all allowed."""
-    steps: list[Step] = []
-    try:
-        return simplify(program, ablation, show=steps.append), True
-    except Exhausted:
-        return Chain(program, steps), False
-
-
-def _named(chain: Chain) -> dict[str, Any]:
+def _named(chain: dict[str, Any]) -> dict[str, Any]:
     """A chain with the name of what it ends with."""
     try:
-        identity = name(chain)
+        identity = name(from_text(chain["simplified"]), chain["kept"])
     except EvolveError as error:  # a name is not worth the run
         identity = Identity(None, False, reason=str(error))
-    return {"chain": chain.to_json(), "identity": asdict(identity), "steps": 0, "cost": 0}
+    return {"chain": chain, "identity": asdict(identity)}
+
+
+def steps_wanted(steps: int) -> int:
+    """What the largest closing costs, for trainings of so many steps on all its tasks."""
+    return PLANS[0].cost(steps) + heldout.most(steps, 1) + heldout.most(steps, RUNG)

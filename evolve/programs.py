@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evolve.errors import BadInput, nearest
 from evolve.search.log import FILE, RunLog
-from evolve.summary import champion_number
+from evolve.summary import champion_number, champion_text
 from primitives import zoo
 from primitives.abstract import analyse
 from primitives.program import Program, ProgramError
@@ -37,6 +37,9 @@ def load_program(name: str) -> Program:
 
 def _from_run(folder: Path, number: str | None) -> Program:
     with RunLog.open(folder) as log:
+        judged = champion_text(log) if number is None else None
+        if judged is not None:
+            return from_text(judged)
         wanted = champion_number(log) if number is None else _number(number)
         record = None if wanted is None else log.record(wanted)
     if record is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evolve.budget import SECONDS, Budget
-from evolve.closing import close_run
-from evolve.judge.finalists import select_champion
+from evolve.budget import Budget
+from evolve.closing import close_run, steps_wanted
+from evolve.judge import ending
 from evolve.judge.tuning import tuned_start
 from evolve.programs import load_program
 from evolve.provenance import provenance
@@ -22,7 +22,12 @@ DEFAULT_START = "adamw"
 
 
 def configured(settings: dict[str, Any]) -> Config:
-    """A run's configuration: these settings, and for all others their defaults."""
+    """A run's configuration: these settings, and for all others their defaults.
+
+    Who searches on tasks of their own wants an optimizer for these, so they are the judges too.
+    """
+    if "tasks" in settings:
+        settings = {**settings, "judge_tasks": settings.get("judge_tasks", settings["tasks"])}
     return Config.from_json(with_program({"start": DEFAULT_START, **settings}))
 
 
@@ -54,7 +59,7 @@ def facts(config: Config, start: str, budget: str) -> dict[str, Any]:
 
 
 def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) -> None:
-    """Search until the budget is spent, choose the champion, simplify and name it.
+    """Search until the budget is spent, but for what the closing takes of a time, and close.
 
     Arguments:
         log: the run, open for writing.
@@ -62,21 +67,20 @@ def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) 
         budgets: to go on for, beside what is left.
         observe: called often; it may raise, and the next session goes on.
     """
-    driver = Driver(log, pool, observe)
+    driver = Driver(log, pool, observe, steps_wanted(_steps(log, pool)))
     for budget in budgets:
-        driver.add_budget(_for_search(budget, driver.config))
+        driver.add_budget(budget)
     if log.meta("tuned_start") is None:
         doing = "tuning the constants of the start program"
         driver.begin_with(tuned_start(pool, driver.config, lambda: driver.watch(doing)))
     driver.search()
-    select_champion(driver)
+    ending.note_end(log, driver.state.proposed)
     driver.note_session()
     close_run(log, pool, driver.watch)
     driver.note_session()
 
 
-def _for_search(budget: Budget, config: Config) -> Budget:
-    """A time is for the search and its closing; a count is that of the search."""
-    if budget.kind != SECONDS:
-        return budget
-    return budget._replace(amount=budget.amount * (1 - config.closing_share))
+def _steps(log: RunLog, pool: Pool) -> int:
+    """Training steps of a program on all tasks of the tournament, for one seed, about."""
+    steps = [task["steps"] for task in pool.tasks.values()]
+    return len(Config.from_json(log.meta("config")).judge_tasks) * sum(steps) // len(steps)

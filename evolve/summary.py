@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from evolve.judge import ending
-from evolve.search.fitness import Losses, final_losses
+from evolve.search.fitness import final_losses
 from evolve.search.log import START, Record, RunLog
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
@@ -24,8 +24,7 @@ def summarize(log: RunLog) -> dict[str, Any]:
     """The summary, as plain data; a field that is not known yet is None."""
     counts = _counts(log)
     ((seconds,),) = log.select("SELECT total(seconds) FROM sessions")
-    finished = log.events("finished")
-    state = "finished" if finished and finished[-1][0] == programs(log) else "unfinished"
+    state = "finished" if ending.finished(log) == programs(log) else "unfinished"
     return {
         "run": str(log.folder),
         "state": state,
@@ -40,9 +39,9 @@ def summarize(log: RunLog) -> dict[str, Any]:
         ),
         "baseline": _baseline(log),
         "champion": _champion(log),
-        "heldout": ending.heldout(log, _untrained(log)),
+        "heldout": ending.heldout(log),
         "discovery": ending.is_discovery(log),
-        "finalists": ending.finalists(log),
+        "tournament": ending.tournament(log),
         "leaders": ending.leaders(log),
         "overfitting": ending.overfitting(log),
         "closed": ending.is_closed(log),
@@ -122,15 +121,17 @@ def best_number(log: RunLog) -> int | None:
 
 
 def champion_number(log: RunLog) -> int | None:
-    """The program judged best at the end, or else the fittest, or else the baseline."""
+    """The champion's as it was found, or else the fittest, or else the baseline."""
     for number in (ending.champion_at_end(log), best_number(log), baseline_number(log)):
         if number is not None:
             return number
     return None
 
 
-def _untrained(log: RunLog) -> Losses:
-    return {name: task["untrained"] for name, task in (log.meta("tasks") or {}).items()}
+def champion_text(log: RunLog) -> str | None:
+    """The champion as it was judged: simplified, its constants tuned; None before it is known."""
+    found = ending.stage(log, ending.TOURNAMENT)
+    return None if found is None else str(found["chain"]["simplified"])
 
 
 def _baseline(log: RunLog) -> dict[str, Any] | None:
@@ -153,7 +154,9 @@ def _champion(log: RunLog) -> dict[str, Any] | None:
     record = log.record(number)
     assert record is not None
     found = ending.stage(log, ending.CHAMPION)
-    entry = {**_entry(record, found), "chain": found and found["chain"]}
+    judged = ending.stage(log, ending.TOURNAMENT)
+    entry = {**_entry(record, found), "chain": judged and judged["chain"]}
+    entry["simplified"] = champion_text(log)
     while record.source is not None:  # it took an earlier result
         record = log.record(record.source)
         assert record is not None

@@ -18,6 +18,7 @@ _BUILT_IN: tuple[Task, ...] = (
         width=16,
         batch=16,
         steps=400,
+        schedule="trapezoid",
         summary="character language model on Python's documentation (one block, 16 characters)",
     ),
     DigitsTransformer(

@@ -28,8 +28,8 @@ SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 """Learning rate as a function of the finished share t of the steps, 0 <= t < 1; none warms up.
 
-`trapezoid` is constant, then linear over the last 20 %. The default is `sqrt`: a search soon finds
-what a schedule leaves on the table, and of the plain ones sqrt(1 - t) leaves little.
+`trapezoid` is constant, then linear over the last 20 %. The default is `sqrt`. A search soon finds
+what a schedule leaves on the table; which one leaves little depends on the task.
 """
 
 

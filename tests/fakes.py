@@ -32,15 +32,13 @@ SMALL = Config(
     population=8,
     tune_start=False,
     in_flight=4,
-    finalists=2,
-    judge_seeds=2,
+    judge_tasks=("a",),
     objective="loss",
     replicates=(2,),
     constants_share=0.0,
     elite_share=0.0,
     closing_share=0.0,
     on_edges=0.0,
-    statement_price=0.0,
     structure_tries=1000,
     probe=False,
     complexity_cost=0.0,
@@ -245,7 +243,8 @@ class FakePool:
 
     def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["action"] == "prepare":
-            return {"tasks": self.tasks}
+            known = next(iter(self.tasks.values()))
+            return {"tasks": {name: self.tasks.get(name, known) for name in request["tasks"]}}
         if request["action"] == "propose":
             asked = {name: value for name, value in request.items() if name != "action"}
             return {"children": self._proposer.propose(**asked)}

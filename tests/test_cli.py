@@ -21,7 +21,7 @@ from evolve.budget import EVALUATIONS, Budget
 from evolve.cli import parser
 from evolve.command import options, run
 from evolve.errors import BadInput
-from evolve.judge.finalists import select_champion
+from evolve.judge import ending
 from evolve.programs import load_program
 from evolve.provenance import provenance
 from evolve.search.config import Config
@@ -29,6 +29,7 @@ from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.mutation import child_rng, mutate
 from evolve.session import configured, with_program
+from evolve.summary import summarize
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
@@ -47,7 +48,7 @@ def faked(folder: Path, evaluations: int, patience: int | None = None, **changes
             driver.add_budget(Budget(EVALUATIONS, evaluations))
             with suppress(Killed):
                 driver.search()
-                select_champion(driver)
+                ending.note_end(log, driver.state.proposed)
     return folder
 
 
@@ -128,7 +129,7 @@ def test_a_program_is_a_name_a_number_of_a_run_a_run_or_a_file(
 ) -> None:
     folder = faked(tmp_path / "run", 60)
     with RunLog.open(folder) as log:
-        champion = log.events("finished")[0][2]["champion"]
+        champion = summarize(log)["champion"]["id"]
         texts = {r.number: r.program for r in log.records()}
     assert to_text(load_program("adamw")) == ADAMW
     assert to_text(load_program(str(folder))) == texts[champion]

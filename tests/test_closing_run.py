@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,18 @@ import pytest
 from conftest import Cli
 from fakes import ADAMW, FakePool, config
 from processes import evolve, finish, start
-from test_closing import create, go_on, large_is_another_world
+from test_closing import create, go_on, large_is_another_world, quick  # noqa: F401
 from test_run import Moment, compared, stop
 
-from evolve import session
-from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
-from evolve.cache import write_cache
+from evolve.budget import EVALUATIONS, Budget
 from evolve.command import funnel as command
-from evolve.judge import ending, funnel, tuning
-from evolve.search.config import Config, with_slots
+from evolve.judge import ending, heldout
 from evolve.search.log import RunLog
 from evolve.summary import summarize
-from primitives.text import to_text
-from primitives.zoo import zoo
-from proxy_tasks.catalog import resolve
 from proxy_tasks.status import FINISHED
 
 SCHEMAS = Path(__file__).parent.parent / "evolve" / "schemas"
-#: Enough for a tuning at x10 and a candidate there, too little for ablations.
+#: Enough for a tournament, its ablations and x10.
 SETTINGS = """
 tasks = ["quadratic"]
 start = "signum"
@@ -39,21 +32,10 @@ seed = 3
 population = 20
 replicates = [1]
 tune_start = false
-finalists = 2
-judge_seeds = 1
 in_flight = 8
 closing_share = 0.98
 """
 BUDGET = ["--budget", "150evals", "--workers", 0]
-
-
-def remember_tuning(name: str, start: str) -> None:
-    """As if this start program had been tuned at x10 before."""
-    task = resolve(name).at(10)
-    facts = {"fingerprint": task.fingerprint(), "weights": task.weights(), "steps": task.steps}
-    cost = tuning.most(task.steps, 10)
-    one = tuning.Tuning({name: facts}, 10, start, start, (1, 1), 1, cost, cost, {})
-    write_cache("tunings.json", [asdict(one)])
 
 
 def _stage(kind: str) -> Moment:
@@ -62,23 +44,26 @@ def _stage(kind: str) -> Moment:
 
 def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(SETTINGS)
-    remember_tuning("quadratic", to_text(with_slots(zoo("signum"))))
     whole, run = tmp_path / "whole", tmp_path / "run"
     given = ["--config", tmp_path / "run.toml", *BUDGET]
     code, out, err = evolve("run", *given, "--out", whole)
     assert (code, err) == (0, "")
-    assert "The best of them, #" in out and "On held-out data it " in out
+    assert "The best of them, #" in out and "On held-out data of quadratic it " in out
     code, out, err = evolve("inspect", whole)
     assert (code, err) == (0, "")
     assert "hall of fame" in out and "name       " in out and "held out   " in out
+    assert "tournament of " in out and "<- champion" in out
     with RunLog.open(whole) as log:
         found = summarize(log)
     assert found["closed"]
-    assert "x10" in found["heldout"]["rungs"] and len(found["left_out"]) == 1
+    assert [row["rung"] for row in found["heldout"]] == ["x1", "x10"] and not found["left_out"]
     process = start("run", *given, "--out", run)
-    ends = ((ending.OVERFITTING, signal.SIGKILL), (ending.FUNNEL, signal.SIGTERM))
-    for kind, how in ends:
-        code, err = stop(process, run, _stage(kind), how)
+    ends = (
+        (lambda log: len(list(log.trainings())) > 300, signal.SIGKILL),
+        (_stage(ending.TOURNAMENT), signal.SIGTERM),
+    )
+    for moment, how in ends:
+        code, err = stop(process, run, moment, how)
         assert code in (-how, 128 + how)
         assert how == signal.SIGKILL or f"go on with: evolve resume {run}" in err
         with RunLog.open(run) as log:
@@ -105,41 +90,30 @@ def test_a_run_that_begins_with_lion_is_no_discovery(cli: Cli, tmp_path: Path) -
     assert known == {"lion": False, "paper-program-1": False, "signum": None}
 
 
-@pytest.mark.parametrize(
-    ("budget", "searched"),
-    [
-        (Budget(SECONDS, 100.0), Budget(SECONDS, 80.0)),
-        (Budget(EVALUATIONS, 100), Budget(EVALUATIONS, 100)),
-        (Budget(PROGRAMS, 100), Budget(PROGRAMS, 100)),
-    ],
-)
-def test_of_a_time_the_closing_gets_its_share(budget: Budget, searched: Budget) -> None:
-    assert session._for_search(budget, Config(closing_share=0.2)) == pytest.approx(searched)
-
-
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run of made-up trainings without a closing; its funnel is made up too."""
-    of = config(closing_share=0.0, finalists=4)
+    """A run of made-up trainings that was closed; larger rungs are made up too."""
+    of = config(closing_share=0.9)
     create(tmp_path / "run", of)
-    go_on(tmp_path / "run", FakePool(of), Budget(EVALUATIONS, 60))
+    go_on(tmp_path / "run", FakePool(of, answer=large_is_another_world), Budget(EVALUATIONS, 60))
     pool = FakePool(of, answer=large_is_another_world)
     monkeypatch.setattr(command, "open_pool", lambda *rest: nullcontext(pool))
     return tmp_path / "run"
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("rung", ["x10", "x100"])
 def test_the_funnel_command(cli: Cli, finished: Path, rung: str) -> None:
     code, out, err = cli("funnel", finished, "--rung", rung, "--json", "--workers", 0)
     assert (code, err) == (0, "")
     printed: dict[str, Any] = json.loads(out)
     jsonschema.validate(printed, json.loads((SCHEMAS / "funnel.json").read_text()))
-    assert printed["rung"] == rung and printed["comparison"]["pairs"] == funnel.PAIRS
-    kept = json.loads(cli("inspect", finished, "--json")[1])["heldout"]["rungs"][rung]
-    assert kept == {key: printed[key] for key in kept}
+    (row,) = printed["heldout"]
+    assert row["rung"] == rung and row["comparison"]["pairs"] == heldout.PAIRS[int(rung[1:])]
+    assert row in json.loads(cli("inspect", finished, "--json")[1])["heldout"]
     text = cli("funnel", finished, "--rung", rung, "--workers", 0)[1]
-    word = cli("inspect", finished)[1]
-    assert f"{printed['comparison']['mean']:+.4f}" in text and text.partition(": ")[2] in word
+    assert f"{row['comparison']['mean']:+.4f}" in text
+    assert text.strip() in cli("inspect", finished)[1]
 
 
 def test_the_funnel_needs_an_end_and_something_to_compare(cli: Cli, tmp_path: Path) -> None:
@@ -149,9 +123,12 @@ def test_the_funnel_needs_an_end_and_something_to_compare(cli: Cli, tmp_path: Pa
     with RunLog.open(tmp_path / "run", write=True) as log:
         code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
         assert code == 3 and "another process works on" in err
-        assert not log.events()
+        ending.note_end(log, 0)
+    code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
+    assert code == 2 and "was not judged to its end; 'evolve resume" in err
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_champion_that_is_the_start_is_nothing_to_compare(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,9 +137,8 @@ def test_a_champion_that_is_the_start_is_nothing_to_compare(
         losses = {task: [[loss, loss] for _ in request["seeds"]] for task in request["tasks"]}
         return {"outcome": FINISHED, "losses": losses, "steps": 1}
 
-    of = config(closing_share=0.0)
+    of = config(closing_share=0.3)
     create(tmp_path / "run", of)
     go_on(tmp_path / "run", FakePool(of, answer=hopeless), Budget(EVALUATIONS, 30))
-    monkeypatch.setattr(command, "open_pool", lambda *rest: nullcontext(FakePool(of)))
     code, _, err = cli("funnel", tmp_path / "run", "--workers", 0)
     assert code == 2 and "is the tuned start itself" in err and err.count("\n") == 1

@@ -18,8 +18,6 @@ tasks = ["quadratic"]
 seed = 5
 population = 30
 tune_start = false
-finalists = 2
-judge_seeds = 4
 in_flight = 8
 closing_share = 0.0
 """

@@ -24,10 +24,10 @@ def summary(**changes: Any) -> dict[str, Any]:
         "evaluated": 567,
         "baseline": {"id": 3, "live_program": to_text(zoo("adamw"))},
         "champion": {**champion, "identity": identity},
-        "heldout": {
-            "comparison": compared(0.031),
-            "rungs": {"x10": {"comparison": compared(0.01)}},
-        },
+        "heldout": [
+            {"task": "digits", "rung": "x1", "comparison": compared(0.031)},
+            {"task": "digits", "rung": "x10", "comparison": compared(0.01)},
+        ],
         "discovery": True,
         "left_out": ["the larger rung; outside the budget: evolve funnel runs/1"],
         **changes,
@@ -46,10 +46,12 @@ def test_what_was_found_how_good_it_is_and_what_to_type() -> None:
         "From step to step it remembers 1 array for each array of weights; adamw 2 arrays." in text
     )
     assert (
-        "On held-out data it gains 3.1% ± 0.4% more from training than tuned adamw\n"
+        "On held-out data of digits it gains 3.1% ± 0.4% more from training than tuned adamw\n"
         "(32 fresh seeds, better on 28, p = 0.0001)." in text
     )
-    assert "With 10 times the compute it gains 1.0% ± 0.4% more from training" in text
+    assert (
+        "On held-out data of digits, with 10 times the compute, it gains 1.0% ± 0.4% more" in text
+    )
     assert "Left for later: the larger rung; outside the budget: evolve funnel runs/1" in text
     assert "    update = sign(" in text
     commands = [line for line in text.splitlines() if line.startswith("  evolve ")]
@@ -64,7 +66,7 @@ def test_what_was_found_how_good_it_is_and_what_to_type() -> None:
     ],
 )
 def test_a_champion_that_is_not_better_is_said_to_be_none(mean: float, said: str) -> None:
-    text = words(heldout={"comparison": compared(mean), "rungs": {}})
+    text = words(heldout=[{"task": "digits", "rung": "x1", "comparison": compared(mean)}])
     assert said in text and "more from training" not in text
 
 
@@ -75,7 +77,7 @@ def test_no_name_no_result_and_no_discovery() -> None:
     assert "#7, is no known optimizer (the most similar one is lion)" in words(champion=nameless)
     assert "not a discovery" in words(discovery=False)
     assert "was not measured yet" in words(heldout=None)
-    failed = {"comparison": {"error": None}, "rungs": {}}
+    failed = [{"task": "digits", "rung": "x1", "comparison": None}]
     assert "could not be compared with tuned adamw" in words(heldout=failed)
     same = summary()["baseline"] | {"identity": None}
     assert "No program was found that trains better than adamw" in words(champion=same)

@@ -23,8 +23,6 @@ SMALL_CONFIG = """
 population = 20
 tune_start = false
 in_flight = 4
-finalists = 2
-judge_seeds = 2
 """
 
 

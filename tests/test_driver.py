@@ -5,27 +5,25 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from fakes import ADAMW, STEPS, FakePool, Killed, answer, config
+from fakes import FakePool, Killed, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
 from evolve.errors import BadInput
-from evolve.judge.finalists import select_champion
+from evolve.judge import ending
 from evolve.search import proposal
 from evolve.search.config import Config
 from evolve.search.driver import Driver
-from evolve.search.log import START, RunLog
+from evolve.search.log import RunLog
 from evolve.search.mutation import Mutant
 from evolve.summary import summarize
 from primitives.abstract import analyse
-from proxy_tasks.status import FINISHED, TIMED_OUT
 
 Make = Callable[[], Path]
 
@@ -46,7 +44,7 @@ def go_on(folder: Path, pool: FakePool, budget: Budget | None = None, **options:
         if budget:
             driver.add_budget(budget)
         driver.search()
-        select_champion(driver)
+        ending.note_end(log, driver.state.proposed)
         driver.note_session()
     return driver
 
@@ -130,7 +128,6 @@ def test_small_budgets_are_met_to_the_unit(fresh: Make, evaluations: int) -> Non
         assert summary["evaluated"] == evaluations
         assert summary["state"] == "finished"
         assert summary["champion"]["id"] == summary["baseline"]["id"] or evaluations > 1
-        assert summary["heldout"]["comparison"]["pairs"] == 4
 
 
 def test_a_budget_of_programs_is_met_to_the_unit(fresh: Make) -> None:
@@ -227,9 +224,7 @@ def test_requests_carry_what_was_stored(fresh: Make) -> None:
             assert (request["tasks"], request["seeds"]) == (["a", "b"], seeds)
         assert [key for key, _, _ in requests[:40]] == [r.number for r in trained]
         steps = sum(r.steps or 0 for r in trained)
-        judged = log.select("SELECT sum(steps) FROM judgements")[0][0]
-        assert summarize(log)["training_steps"] == steps + judged
-        assert judged > STEPS
+        assert summarize(log)["training_steps"] == steps
 
 
 def test_faults_are_noted_apart_from_the_log(fresh: Make) -> None:
@@ -264,67 +259,17 @@ def test_the_scale_is_that_of_the_first_session(fresh: Make) -> None:
     assert go_on(folder, pool).untrained == {"a": [2.0] * settings.replicates[-1]}
 
 
-def test_finalists_are_judged_on_fresh_seeds_and_the_champion_on_others(fresh: Make) -> None:
-    folder, settings = fresh(), config(finalists=3, judge_seeds=2)
-    create(folder, settings)
-    pool = FakePool(settings)
-    driver = go_on(folder, pool, Budget(EVALUATIONS, 80))
-    judged = [entry for entry in pool.submitted if entry[1]["seeds"][0] > 100]
-    final = [entry for entry in judged if entry[1]["split"] == "validation"]
-    heldout = [entry for entry in judged if entry[1]["split"] == "heldout"]
-    with RunLog.open(folder) as log:
-        better = [
-            row
-            for row in log.records("number > 0 AND source IS NULL AND outcome = 'finished'")
-            if row.fitness is not None and row.fitness > 0
-        ]
-        better.sort(key=lambda row: (-(row.fitness or 0), row.number))
-        fittest: dict[int, list[int]] = {}
-        for number in driver.state.race.front():
-            record = log.record(number)
-            assert record is not None and record.fitness is not None and record.fitness > 0
-            fitter = [row for row in better if (row.fitness or 0) > record.fitness]
-            assert all(row.live > record.live or row.slots != record.slots for row in fitter)
-            fittest.setdefault(record.slots, []).append(number)
-        structures: set[tuple[int, str]] = set()
-        for row in better:
-            if (row.slots, row.structure) not in structures:
-                fittest.setdefault(row.slots, []).append(row.number)
-            structures.add((row.slots, row.structure))
-        most = ceil(3 / len(fittest))
-        chosen = [n for of_slots in fittest.values() for n in [*dict.fromkeys(of_slots)][:most]]
-        champion = log.events("finished")[0][2]["champion"]
-    assert [key for key, _, _ in final] == [START, *chosen]
-    assert [key for key, _, _ in heldout] == [START, champion]
-    assert all(limit > settings.time_limit for _, _, limit in judged)
-    used = [set(entry[1]["seeds"]) for entry in (pool.submitted[0], final[0], heldout[0])]
-    assert [len(seeds) for seeds in used] == [2, 2, 4]
-    assert not used[0] & used[1] and not used[1] & used[2] and not used[0] & used[2]
-
-
-def test_judging_survives_programs_that_fail_there(fresh: Make) -> None:
-    def fails_when_judged(request: dict[str, Any]) -> dict[str, Any]:
-        if request["seeds"][0] > 100 and request["program"] != ADAMW:
-            return {"outcome": TIMED_OUT, "losses": {}, "steps": 0, "detail": "killed"}
-        return answer(request)
-
-    folder, settings = fresh(), config()
-    search(folder, settings, Budget(EVALUATIONS, 40), answer=fails_when_judged)
-    with RunLog.open(folder) as log:
-        assert log.events("finished")[0][2] == {"baseline": 0, "champion": 0}
-        assert summarize(log)["champion"]["id"] == 0
-
-
-def test_a_baseline_that_fails_when_judged_leaves_no_comparison(fresh: Make) -> None:
-    def fails_when_judged(request: dict[str, Any]) -> dict[str, Any]:
-        if request["seeds"][0] > 100:
-            return {"outcome": TIMED_OUT, "losses": {}, "steps": 0, "detail": "killed"}
-        return answer(request)
-
-    folder, settings = fresh(), config()
-    search(folder, settings, Budget(EVALUATIONS, 40), answer=fails_when_judged)
-    with RunLog.open(folder) as log:
-        summary = summarize(log)
-        assert summary["champion"]["id"] == summary["baseline"]["id"]
-        assert summary["heldout"]["comparison"] is None
-        assert log.record(summary["champion"]["id"]).outcome == FINISHED  # type: ignore[union-attr]
+@given(st.floats(0.1, 0.6), st.floats(0.0, 1e6), st.floats(1.0, 1e4))
+def test_of_a_time_the_closing_gets_what_it_can_use_and_no_more_than_its_share(
+    share: float, closing: float, seconds: float
+) -> None:
+    driver = Driver.__new__(Driver)
+    driver.config, driver._closing = config(closing_share=share), closing
+    driver.steps, driver._before, driver._began = 1000, seconds, time.monotonic()
+    budget = Budget(SECONDS, 600.0)
+    left = driver._left_for_closing(budget)
+    assert left == pytest.approx(min(share * 600, closing * seconds / 1000), rel=0.05, abs=0.05)
+    driver.steps = 0  # nothing is known of the speed yet
+    assert driver._left_for_closing(budget) == share * 600
+    for kind in (EVALUATIONS, PROGRAMS):
+        assert driver._left_for_closing(Budget(kind, 600.0)) == 0.0

@@ -10,7 +10,7 @@ import pytest
 from test_simplify import MadeUp, needs
 
 from evolve.cli import main
-from evolve.command.explain import _origins
+from evolve.command.explain import _as_found, _origins
 from evolve.judge.trials import Trials
 from evolve.programs import load_program
 from evolve.search.log import RunLog
@@ -78,7 +78,9 @@ def test_the_lines_of_a_runs_program(tmp_path: Path, capsys: pytest.CaptureFixtu
     with RunLog.open(run) as log:
         champion = champion_number(log)
     assert champion is not None
-    assert _origins(str(run), load_program(str(run))) == origins(run, champion)
+    assert _as_found(str(run)) == f"{run}#{champion}" and _as_found("sgd") == "sgd"
+    as_found = load_program(f"{run}#{champion}")
+    assert _origins(f"{run}#{champion}", as_found) == origins(run, champion)
     assert _origins("sgd", zoo("sgd")) == [None] * len(zoo("sgd").statements)
     assert main(["explain", "sgd", "--tasks", "quadratic", "--workers", "0"]) == 0
     out = capsys.readouterr().out

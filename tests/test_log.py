@@ -72,21 +72,21 @@ def test_what_is_written_is_read_again(folder: Path) -> None:
         assert list(log.records("number < ?", (3,))) == rows[:3]
 
 
-def test_events_judgements_and_sessions(folder: Path) -> None:
+def test_events_trainings_and_sessions(folder: Path) -> None:
     with RunLog.open(folder, write=True) as log, log.transaction():
         log.add_event(3, "budget", {"kind": "evals"})
         log.add_event(4, "fault", {"number": 3}, clock=True)
-        log.add_judgement(7, 2, "final", {"a": [1.0]}, 5)
-        log.add_judgement(7, 1, "final", {}, 0)
-        log.add_judgement(8, 1, "final", {"a": [2.0]}, 5)
+        log.add_training(["b", ["a"], 1, 7, "validation", 1.0], {"a": 1.0}, 5)
+        log.add_training(["a", ["a"], 10, 7, "heldout", 0.1 + 0.2], None, 3)
         log.open_session(0, "2025-01-01")
         log.note_session(0, 2.5, {"workers": 1})
     with RunLog.open(folder) as log:
         assert log.events() == [(3, "budget", {"kind": "evals"}), (4, "fault", {"number": 3})]
         assert log.events("fault") == [(4, "fault", {"number": 3})]
-        assert log.judgements(7, "final") == {2: {"a": [1.0]}, 1: {}}
-        assert list(log.judgements(7, "final")) == [2, 1]
-        assert log.judgements(7, "heldout") == {}
+        assert list(log.trainings()) == [
+            (["b", ["a"], 1, 7, "validation", 1.0], {"a": 1.0}, 5),
+            (["a", ["a"], 10, 7, "heldout", 0.1 + 0.2], None, 3),
+        ]
         assert log.select("SELECT seconds FROM sessions") == [(2.5,)]
 
 
@@ -101,7 +101,7 @@ def test_what_the_clock_decides_is_not_compared(folder: Path) -> None:
         assert log.compared() == before
         for change in (
             lambda: log.add_event(0, "budget", {}),
-            lambda: log.add_judgement(0, 0, "final", {}, 0),
+            lambda: log.add_training(["a", ["a"], 1, 0, "validation", 1.0], None, 0),
             lambda: log.add(record(300)),
             lambda: log.settle(replace(settled(3), steps=11)),
             lambda: log.set_meta("config", {}),

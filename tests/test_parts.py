@@ -9,7 +9,7 @@ from fakes import UNTRAINED, FakePool, answer
 from scipy.stats import ttest_rel
 
 from evolve.budget import STEPS, Budget
-from evolve.judge.final_selection import FINAL, FIRST_SEED
+from evolve.judge.comparison import FINAL, FIRST_SEED
 from evolve.search.config import Config
 from evolve.search.driver import Driver
 from evolve.studies import parts, parts_table

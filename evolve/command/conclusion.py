@@ -49,7 +49,7 @@ def _found(s: dict[str, Any], start: str) -> Iterator[str]:
     yield text.rstrip()
     if simplified(s) is not None:
         yield ""
-        yield f"(simplified with proof; as it was found: evolve inspect {s['run']})"
+        yield f"(simplified, its constants tuned; as it was found: evolve inspect {s['run']})"
 
 
 def _what(identity: dict[str, Any]) -> str:
@@ -76,16 +76,13 @@ def _arrays(count: int) -> str:
 
 
 def _quality(s: dict[str, Any], start: str) -> Iterator[str]:
-    heldout = s["heldout"]
-    if heldout is None:
+    if s["heldout"] is None:
         yield "How well it does on data held out from the search was not measured yet."
         return
-    pairs = [("On held-out data", heldout["comparison"])]
-    for rung, compared in heldout["rungs"].items():
-        scale = rung.removeprefix("x")
-        pairs.append((f"With {scale} times the compute", compared["comparison"]))
-    for where, comparison in pairs:
-        yield f"{where} it {_compared(comparison, start)}."
+    for row in s["heldout"]:
+        scale = row["rung"].removeprefix("x")
+        where = "" if scale == "1" else f", with {scale} times the compute,"
+        yield f"On held-out data of {row['task']}{where} it {_compared(row['comparison'], start)}."
     for text in s["left_out"]:
         yield f"Left for later: {text}"
 

@@ -22,9 +22,10 @@ from primitives.program import Program
 
 def run_explain(arguments: argparse.Namespace) -> None:
     """Print a program line by line."""
-    program = load_program(arguments.program)
+    name = _as_found(arguments.program)
+    program = load_program(name)
     names = task_names(arguments.tasks)
-    came_from = _origins(arguments.program, program)
+    came_from = _origins(name, program)
     with trials_pool(names, arguments.workers) as pool:
         lines = explain(program, Trials(pool), came_from)
     if arguments.json:
@@ -42,16 +43,21 @@ def run_identify(arguments: argparse.Namespace) -> None:
         print("\n".join(_words(identity)))
 
 
+def _as_found(name: str) -> str:
+    """Of a run the champion as the search found it: its lines have an origin."""
+    if (Path(name) / FILE).is_file():
+        with RunLog.open(Path(name)) as log:
+            champion = champion_number(log)
+        if champion is not None:
+            return f"{name}#{champion}"
+    return name
+
+
 def _origins(name: str, program: Program) -> list[str | None]:
     """Of a run's program; of others nothing is known."""
     run, sign, number = name.rpartition("#")
     if sign and number.isdecimal() and (Path(run) / FILE).is_file():
         return origins(Path(run), int(number))
-    if (Path(name) / FILE).is_file():
-        with RunLog.open(Path(name)) as log:
-            champion = champion_number(log)
-        if champion is not None:
-            return origins(Path(name), champion)
     return [None] * len(program.statements)
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from evolve.command.options import worker_count
 from evolve.command.run import run_setup
-from evolve.command.verdict import verdict
+from evolve.command.verdict import compared
 from evolve.errors import BadInput
-from evolve.judge import ending
-from evolve.judge.funnel import judge_outside
+from evolve.judge import ending, heldout
 from evolve.judge.searched import Searched
 from evolve.search.config import Config
-from evolve.search.log import RunLog
+from evolve.search.log import START, RunLog
 from evolve.workers import open_pool
+from primitives.text import from_text
 
 _RUNGS = {"x10": 10, "x100": 100}
 
@@ -24,17 +24,41 @@ def run(arguments: argparse.Namespace) -> None:
     """Compare at a rung, record it in the run's log and print it."""
     if arguments.rung not in _RUNGS:
         raise BadInput(f"--rung is '{arguments.rung}'; it must be one of {', '.join(_RUNGS)}")
+    rung = _RUNGS[arguments.rung]
     with RunLog.open(Path(arguments.run), write=True) as log:
-        ending.require_finished(log)
+        programs = _champion(log)
         config = Config.from_json(log.meta("config"))
         workers = worker_count(arguments.workers, config)
         with open_pool(run_setup(log, config), workers) as pool:
             searched = Searched(log, pool, lambda doing: None)
-            judge_outside(searched, _RUNGS[arguments.rung])
-        found = ending.heldout(log, searched.untrained)
-    assert found is not None
-    compared = found["rungs"][arguments.rung]
+            for task, text in programs.items():
+                data = heldout.compare(searched, task, rung, from_text(text), outside=True)
+                with log.transaction():
+                    # Not of the budget, so not of what equal budgets must have in common.
+                    log.add_event(searched.here, ending.RUNG, data, True)
+        rows = [row for row in ending.heldout(log) or [] if row["rung"] == arguments.rung]
     if arguments.json:
-        print(json.dumps({"run": str(log.folder), "rung": arguments.rung, **compared}, indent=2))
+        print(json.dumps({"run": str(log.folder), "heldout": rows}, indent=2))
     else:
-        print(f"at {arguments.rung}: {verdict(compared['comparison'])}")
+        print("\n".join(compared(row) for row in rows))
+
+
+def _champion(log: RunLog) -> dict[str, str]:
+    """The champion with its constants on each task.
+
+    Raises:
+        BadInput: if there is none, or nothing to compare it with.
+    """
+    ending.require_finished(log)
+    found = ending.stage(log, ending.TOURNAMENT)
+    if found is None or ending.stage(log, ending.HELDOUT) is None:
+        raise BadInput(
+            f"'{log.folder}' was not judged to its end; 'evolve resume {log.folder}' does it"
+        )
+    if found["champion"]["id"] == START:
+        raise BadInput(
+            f"the champion of '{log.folder}' is the tuned start itself, so there is nothing "
+            f"to compare; 'evolve resume {log.folder} --budget 30m' searches on"
+        )
+    programs: dict[str, str] = found["champion"]["programs"]
+    return programs

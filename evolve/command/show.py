@@ -65,6 +65,7 @@ def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Cons
     _out(console, f"{summary['run']}: {summary['state']}")
     _print_counts(summary, console)
     _print_champion(summary, console)
+    _print_tournament(summary, console)
     _print_hall(summary, console)
     _print_top(log, top, console)
 
@@ -104,6 +105,33 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
     for text in (champion["live_program"], simplified(s)):
         if text is not None:
             _out(console, f"\n{text}")
+
+
+def _print_tournament(s: dict[str, Any], console: Console) -> None:
+    """Who was judged at the end, how well each did, and why the champion was taken."""
+    found = s["tournament"]
+    if found is None:
+        return
+    tasks, champion = found["tasks"], found["champion"]
+    _out(console, f"tournament of {found['entrants']} structures, each at its best constants")
+    scored = [row for row in found["structures"] if row["score"] is not None]
+    width = max(len(task) for task in tasks)
+    _out(
+        console, f" slots  statements  score    {'  '.join(t.rjust(width) for t in tasks)}  behind"
+    )
+    for row in scored:
+        own = row["structure"] == champion["structure"]
+        on_tasks = "  ".join(f"{row['tasks'][task]:+{width}.4f}" for task in tasks)
+        came = f", {row['how']}" if row["how"] else ""
+        _out(
+            console,
+            f" {row['slots']:<5}  {row['statements']:<10}  {row['score']:+.4f}  {on_tasks}  "
+            f"{row['behind']:.4f} ± {row['error']:.4f}  from #{row['id']}{came}"
+            f"{'  <- champion' if own else ''}",
+        )
+    why = "the best" if champion["best"] else "the simplest within one standard error of the best"
+    out = len(found["structures"]) - len(scored)
+    _out(console, f"the champion is {why}; {out} more structures were left behind before that")
 
 
 def _print_hall(s: dict[str, Any], console: Console) -> None:

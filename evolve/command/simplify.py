@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from evolve.budget import EVALUATIONS, parse_budget
-from evolve.command.trials import task_names, trials_pool
+from evolve.command.trials import judges, task_names, trials_pool
 from evolve.errors import BadInput
-from evolve.judge.trials import Trials
+from evolve.judge.tournament import ROUNDS, Tournament
 from evolve.programs import load_program
-from evolve.understand.ablation import MARGIN, PAIRS, Ablation
-from evolve.understand.chain import ABLATION, LIMIT, Step
+from evolve.search.config import Config
+from evolve.search.log import FILE, RunLog
+from evolve.understand.chain import ABLATION, LIMIT, TUNING, Step
 from evolve.understand.simplify import Chain, prove, simplify
 from primitives.program import Program
 from primitives.text import to_text
@@ -22,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Simplify a program and print the chain."""
     program = load_program(arguments.program)
     evaluations = _evaluations(arguments.further)
-    names = task_names(arguments.tasks)
+    names = task_names(arguments.tasks, _judges_of(arguments.program))
     show = (lambda step: None) if arguments.json else _print_step
     if not arguments.json:
         print(to_text(program))
@@ -30,12 +32,22 @@ def run(arguments: argparse.Namespace) -> None:
         chain = prove(program, show)
     else:
         with trials_pool(names, arguments.workers) as pool:
-            trials = Trials(pool)
-            chain = simplify(program, Ablation(trials), evaluations, show)
+            judged = Tournament(judges(pool, names, program))
+            chain = simplify(program, judged, ROUNDS, evaluations, show)
     if arguments.json:
         print(json.dumps({**chain.to_json(), "tasks": list(names)}, indent=2))
     else:
         _print_end(chain, arguments.proven)
+
+
+def _judges_of(name: str) -> tuple[str, ...]:
+    """The tasks on which a program is judged: those of its run, if it is of one."""
+    run, _, number = name.rpartition("#")
+    for folder in (Path(name), Path(run)) if number.isdecimal() else (Path(name),):
+        if (folder / FILE).is_file():
+            with RunLog.open(folder) as log:
+                return Config.from_json(log.meta("config")).judge_tasks
+    return Config().judge_tasks
 
 
 def _evaluations(text: str | None) -> int:
@@ -59,6 +71,8 @@ def _evidence(step: Step) -> str:
     shown = step.evidence
     if step.kind == ABLATION:
         return _loss(shown)
+    if step.kind == TUNING:
+        return f"on each of {', '.join(shown['trials'])}"
     if "difference" not in shown:
         return f"evidence: updates equal bit for bit, {shown['elements']:,} compared"
     text = (
@@ -74,13 +88,12 @@ def _evidence(step: Step) -> str:
 
 
 def _loss(shown: dict[str, Any]) -> str:
-    interval = shown["loss_of_quality"]
-    if interval is None:
+    loss = shown["loss_of_quality"]
+    if loss is None:
         return "evidence: a training failed"
     return (
-        f"evidence: loss of quality {interval['mean']:+.4f}, 95 % interval "
-        f"{interval['low']:+.4f} to {interval['high']:+.4f}, over {interval['pairs']} pairs; "
-        f"margin {shown['margin']:g}"
+        f"evidence: loss of quality {loss['mean']:+.4f} ± {loss['error']:.4f} "
+        f"over {loss['pairs']} pairs"
     )
 
 
@@ -91,14 +104,10 @@ def _indented(program: Program) -> str:
 def _print_end(chain: Chain, proven: bool) -> None:
     if proven:
         print(f"proven steps only: {len(chain.steps)}. The result:")
-    elif chain.control is None:
-        print("no ablation: not even the program without memory or signs was found to be worse")
     else:
-        print(f"positive control: {chain.control['control']} is found worse")
-        print(f"  {_loss(chain.control)}")
-        print(f"kept, because a loss above {MARGIN:g} was not ruled out ({PAIRS} pairs or more):")
+        print("kept, since what is left without is worse by more than a standard error:")
         for tried in chain.kept:
-            why = "far worse at once" if tried["hopeless"] else _loss(tried)
+            why = "far worse at once" if tried["loss_of_quality"] is None else _loss(tried)
             print(f"  {tried['statement']}: {why}")
         print("the result:")
     print(to_text(chain.simplified), end="")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from evolve.command.options import check_names, worker_count
+from evolve.judge.tournament import CHOOSING, Judge
+from evolve.judge.trials import Trials
+from evolve.judge.tuning import shipped
 from evolve.search.config import Config
 from evolve.search.driver import search_path
+from evolve.session import DEFAULT_START
 from evolve.workers import Pool, Setup, open_pool
-from primitives.text import to_text
+from primitives.program import Program
+from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
 
-def task_names(text: str | None) -> tuple[str, ...]:
-    """Names of tasks, separated by commas; by default those of a run.
+def task_names(text: str | None, default: tuple[str, ...] = Config().tasks) -> tuple[str, ...]:
+    """Names of tasks, separated by commas; by default those of a search.
 
     Raises:
         BadInput: if there is no such task.
     """
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
-    names = names or Config().tasks
+    names = names or default
     check_names(names)
     return names
 
@@ -25,7 +30,27 @@ def task_names(text: str | None) -> tuple[str, ...]:
 def trials_pool(names: tuple[str, ...], count: str) -> Pool:
     """A pool on this machine that trains on these tasks."""
     setup = Setup(
-        request={"program": to_text(zoo("adamw")), "tasks": list(names), "rung": 1, "seeds": [0]},
+        request={
+            "program": to_text(zoo(DEFAULT_START)),
+            "tasks": list(names),
+            "rung": 1,
+            "seeds": [0],
+            "stretch": True,
+        },
         path=search_path(),
     )
     return open_pool(setup, worker_count(count, Config()))
+
+
+def judges(pool: Pool, names: tuple[str, ...], program: Program) -> dict[str, Judge]:
+    """The tasks of a tournament outside of a run.
+
+    The scale is what tuned AdamW gains there, where that is recorded; else what the program does.
+    """
+    start = zoo(DEFAULT_START)
+    found = {}
+    for name in names:
+        trials = Trials(pool, CHOOSING, len(start.slots), tasks=[name])
+        recorded = shipped(trials.tasks, 1, to_text(start))
+        found[name] = Judge(trials, from_text(recorded.program) if recorded else program)
+    return found

@@ -12,11 +12,10 @@ _NOT_A_DISCOVERY = "not a discovery: the run began with this family of programs"
 def closing_lines(s: dict[str, Any]) -> Iterator[str]:
     """How the champion did on held-out data, its name, and what was left out."""
     champion, heldout = s["champion"], s["heldout"]
-    if heldout is not None:
-        same = champion["id"] == s["baseline"]["id"]
-        yield "held out   " + (_SAME if same else verdict(heldout["comparison"]))
-        for rung, compared in heldout["rungs"].items():
-            yield f"at {rung:8}{verdict(compared['comparison'])}"
+    if heldout is not None and champion["id"] == s["baseline"]["id"]:
+        yield f"held out   {_SAME}"
+    elif heldout is not None:
+        yield from (f"held out   {compared(row)}" for row in heldout)
     if s["overfitting"]:
         yield f"overfitting {_overfitting(s['overfitting'])}"
     if champion["identity"] is not None:
@@ -28,8 +27,13 @@ def closing_lines(s: dict[str, Any]) -> Iterator[str]:
         yield f"           {_NOT_A_DISCOVERY}"
     for text in s["left_out"]:
         yield f"left out   {text}"
-    if heldout is not None and not s["closed"]:
+    if s["state"] == "finished" and not s["closed"]:
         yield f"unfinished the closing was interrupted; evolve resume {s['run']}"
+
+
+def compared(row: dict[str, Any]) -> str:
+    """Champion against the tuned start on one task and rung."""
+    return f"on {row['task']} at {row['rung']} {verdict(row['comparison'])}"
 
 
 def verdict(comparison: dict[str, Any] | None) -> str:
@@ -59,8 +63,8 @@ def simplified(s: dict[str, Any]) -> str | None:
 
 def _leader(leader: dict[str, Any]) -> str:
     slots = f"{leader['slots']} slot{'' if leader['slots'] == 1 else 's'}"
-    name = _name(leader["identity"])
-    return f"{slots:11}the best is #{leader['id']}: {leader['fresh']:+.4f} on fresh seeds; {name}"
+    score = "" if leader["score"] is None else f": {leader['score']:+.4f}"
+    return f"{slots:11}the best is #{leader['id']}{score}; {_name(leader['identity'])}"
 
 
 def _overfitting(points: list[dict[str, Any]]) -> str:

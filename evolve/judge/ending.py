@@ -10,25 +10,31 @@ from __future__ import annotations
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.judge import final_selection
-from evolve.search.fitness import Losses
+from evolve.judge.comparison import compare
 from evolve.search.log import RunLog
 
 #: The stages of a closing, in order; each is the kind of an event.
-OVERFITTING, FUNNEL, BASELINE, CHAMPION = "overfitting", "funnel", "baseline", "champion"
-LEADERS = "leaders"
-STAGES = (OVERFITTING, FUNNEL, BASELINE, CHAMPION, LEADERS)
+TOURNAMENT, CHAMPION, HELDOUT = "tournament", "champion", "heldout"
+OVERFITTING, BASELINE, LEADERS = "overfitting", "baseline", "leaders"
+STAGES = (TOURNAMENT, CHAMPION, HELDOUT, OVERFITTING, BASELINE, LEADERS)
 #: The kind of an event of `evolve funnel`: outside the budget, so that no run compares it.
 RUNG = "rung"
 
 
-def finished(log: RunLog) -> tuple[int, dict[str, Any]] | None:
-    """How many programs there were when the search last ended, and its facts."""
+def note_end(log: RunLog, programs: int) -> None:
+    """Record that the search ended after so many programs, once."""
+    if (programs, "finished", {}) not in log.events("finished"):
+        with log.transaction():
+            log.add_event(programs, "finished", {})
+
+
+def finished(log: RunLog) -> int | None:
+    """How many programs there were when the search last ended; None if it has not."""
     events = log.events("finished")
-    return (events[-1][0], events[-1][2]) if events else None
+    return events[-1][0] if events else None
 
 
-def require_finished(log: RunLog) -> tuple[int, dict[str, Any]]:
+def require_finished(log: RunLog) -> int:
     """The same.
 
     Raises:
@@ -45,8 +51,17 @@ def require_finished(log: RunLog) -> tuple[int, dict[str, Any]]:
 def stage(log: RunLog, kind: str) -> dict[str, Any] | None:
     """What a stage of the closing came to; None if it has not been reached."""
     end = finished(log)
-    found = [data for at, _, data in log.events(kind) if end and at == end[0]]
+    found = [data for at, _, data in log.events(kind) if at == end]
     return found[-1] if found else None
+
+
+def cost_before(log: RunLog, end: int) -> int:
+    """What the closings of earlier ends cost."""
+    costs: dict[int, int] = {}
+    for at, kind, data in log.events():
+        if kind in STAGES and at < end:
+            costs[at] = max(costs.get(at, 0), data["cost"])
+    return sum(costs.values())
 
 
 def is_closed(log: RunLog) -> bool:
@@ -56,55 +71,35 @@ def is_closed(log: RunLog) -> bool:
 
 
 def champion_at_end(log: RunLog) -> int | None:
-    """The program that was best on fresh seeds, at all rungs; None before the end."""
-    end = finished(log)
-    if end is None:
+    """The program of the search that the champion comes from; None before it is known."""
+    found = stage(log, TOURNAMENT)
+    return None if found is None else int(found["champion"]["id"])
+
+
+def heldout(log: RunLog) -> list[dict[str, Any]] | None:
+    """Champion against tuned start on held-out data, for each task and rung; None before."""
+    found = stage(log, HELDOUT)
+    if found is None:
         return None
-    funnel = stage(log, FUNNEL)
-    return int((funnel or {}).get("champion", end[1]["champion"]))
-
-
-def heldout(log: RunLog, untrained: Losses) -> dict[str, Any] | None:
-    """Champion against baseline, on seeds and data that nothing was chosen on."""
     end = finished(log)
-    champion = champion_at_end(log)
-    if end is None:
-        return None
-    losses = log.judgements(end[0], final_selection.HELDOUT)
-    funnel = stage(log, FUNNEL) or {}
-    # The funnel may have chosen another one than the judgement before it.
-    mine = losses[champion] if champion in losses else funnel["champion_losses"]
-    return {
-        **_compared(losses[end[1]["baseline"]], mine, untrained),
-        "rungs": _rungs(log, champion),
-    }
+    later = [data for at, _, data in log.events(RUNG) if at == end]
+    rows = {(data["task"], data["rung"]): data for data in [*found["comparisons"], *later]}
+    return [_compared(data) for data in rows.values()]
 
 
-def _rungs(log: RunLog, champion: int | None) -> dict[str, Any]:
-    """For each larger rung the last comparison of this champion."""
-    end = finished(log)
-    events = [(at, data.get("heldout")) for at, _, data in log.events(FUNNEL)]
-    events += [(at, data) for at, _, data in log.events(RUNG)]
-    found = {}
-    for at, data in events:
-        if end and at == end[0] and data and data["id"] == champion:
-            compared = _compared(data["baseline"], data["champion"], data["untrained"])
-            found[f"x{data['rung']}"] = {**compared, "programs": data["programs"]}
-    return found
+def _compared(data: dict[str, Any]) -> dict[str, Any]:
+    task, who = data["task"], ("baseline", "champion")
+    baseline, champion = ({task: data[name]} if data[name] else {} for name in who)
+    found = compare(champion, baseline, {task: data["untrained"]})
+    facts = {name: data[name] for name in (*who, "programs")}
+    comparison = found._asdict() if found else None
+    return {"task": task, "rung": f"x{data['rung']}", "comparison": comparison, **facts}
 
 
-def _compared(baseline: Losses, champion: Losses, untrained: Losses) -> dict[str, Any]:
-    comparison = final_selection.compare(champion, baseline, untrained)
-    return {
-        "baseline": baseline,
-        "champion": champion,
-        "comparison": comparison._asdict() if comparison else None,
-    }
-
-
-def finalists(log: RunLog) -> list[dict[str, Any]]:
-    """The programs that were judged again: fitness in the search, on fresh seeds, by rung."""
-    return list((stage(log, FUNNEL) or {}).get("finalists", []))
+def tournament(log: RunLog) -> dict[str, Any] | None:
+    """The structures that were judged at the end, and the champion."""
+    found = stage(log, TOURNAMENT)
+    return found and {key: value for key, value in found.items() if key not in ("cost", "chain")}
 
 
 def leaders(log: RunLog) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolve.judge import final_selection
+from evolve.judge import comparison
 from evolve.judge.searched import Searched
 from evolve.search.log import MORE_SEEDS, RunLog
 from proxy_tasks.status import FINISHED
@@ -22,22 +22,19 @@ POINTS, SEEDS = 16, 4
 def curve(run: Searched) -> dict[str, Any]:
     """The curve, with as many points as there are steps left for."""
     path = bests(run.log)
-    seeds = final_selection.seeds(final_selection.FINAL, min(SEEDS, run.config.judge_seeds))
-    fit = int(run.left() // (run.steps * len(seeds)))
-    if path and fit < 1:
-        return {"points": [], "left_out": _LEFT_OUT, "steps": 0, "cost": 0}
-    points = evenly(path, min(fit, POINTS))
+    seeds = comparison.seeds(comparison.FINAL, SEEDS)
     trials = run.trials("measuring how far the search overfits its seeds")
-    baseline = {task: losses[: len(seeds)] for task, losses in run.judged()[run.baseline].items()}
-    found = trials.losses([run.program(number) for number, _ in points], seeds)
-    fresh = [final_selection.fitness(losses or {}, baseline, run.untrained) for losses in found]
+    fit = int(run.left() // (trials.longest * len(seeds))) - 1  # the baseline is trained too
+    if path and fit < 1:
+        return {"points": [], "left_out": _LEFT_OUT}
+    points = evenly(path, min(fit, POINTS))
+    base, *found = trials.losses([run.baseline, *(run.program(n) for n, _ in points)], seeds)
+    fresh = [comparison.fitness(losses or {}, base or {}, run.untrained) for losses in found]
     return {
         "points": [
             {"id": number, "fitness": fitness, "fresh": value}
             for (number, fitness), value in zip(points, fresh, strict=True)
-        ],
-        "steps": trials.steps,
-        "cost": trials.steps,
+        ]
     }
 
 

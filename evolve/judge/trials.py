@@ -8,25 +8,27 @@ loss and L_ref the reference's mean; below zero is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from scipy.stats import t as student
 
 from evolve.errors import BadInput
+from evolve.judge.constants import Constants
 from evolve.search.fitness import Losses
-from evolve.search.mutation import child_rng, mutate_constants
 from evolve.workers import Pool
 from evolve.workers.base import START_LIMIT
 from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
-from primitives.text import from_text, to_text
+from primitives.text import to_text
 from proxy_tasks.status import FINISHED
 from proxy_tasks.task import memory_share
 
 #: Seeds of scales and tuning, and of decisions; far from the search's, and from its judge's.
 CHOOSING, DECIDING = 3_000_000, 4_000_000
+#: The first of the seeds that say whether tuned constants are better.
+CHECK = 900_000
 #: The splits of a task's data that losses are taken on.
 VALIDATION, HELDOUT = "validation", "heldout"
 #: The scales tried first, and the finer ones around the best.
@@ -45,8 +47,46 @@ class Interval(NamedTuple):
     pairs: int
 
 
-class Exhausted(Exception):
-    """More training steps would be needed than are allowed; none of them was run."""
+class Training(NamedTuple):
+    """What is asked for: one program, trained on one seed of some tasks.
+
+    Attributes:
+        program: its text.
+        tasks: their names.
+        rung: their size.
+        seed: of the initial weights and the batches.
+        split: of the data, on which the final loss is taken.
+        share: how many times the task's weights the model may have.
+    """
+
+    program: str
+    tasks: tuple[str, ...]
+    rung: int
+    seed: int
+    split: str
+    share: float
+
+
+class Trained(NamedTuple):
+    """What it came to: the final loss for each task, None if it failed, and its steps."""
+
+    losses: dict[str, float] | None
+    steps: int
+
+
+class Trainings:
+    """What was trained so far, so that nothing is trained twice."""
+
+    def __init__(self) -> None:
+        self._known: dict[Training, Trained] = {}
+
+    def get(self, training: Training) -> Trained | None:
+        """What it came to; None if it was not done yet."""
+        return self._known.get(training)
+
+    def add(self, found: dict[Training, Trained]) -> None:
+        """Remember some more."""
+        self._known.update(found)
 
 
 class Trials:
@@ -54,19 +94,22 @@ class Trials:
 
     Arguments:
         pool: started.
-        choosing: seeds on which scales and constants are chosen.
+        choosing: how many seeds scales and constants are chosen on.
         memory: the slots of a program whose memory every program may use, so that one
             with fewer trains a larger model; None: all train the same.
+        tasks: their names; None: those of the pool.
         rung: the size of the tasks, 1, 10 or 100.
-        most: training steps allowed; beyond them `losses` raises `Exhausted`.
+        trainings: known from before; those that are done are added.
         watch: called often while trainings are waited for; it may raise.
 
     Attributes:
-        tasks: what the tasks are at this rung, as `prepare` tells it.
-        trainings, steps: run so far, and their training steps.
+        tasks: what the tasks are at this rung, as `prepare` tells it, a stretch of gradients
+            among it.
+        count, steps: trainings that were asked for, and their training steps; known ones are
+            counted as if they were done now.
 
     Raises:
-        BadInput: if a task has no such rung.
+        BadInput: if a task cannot be used, or has no such rung.
     """
 
     def __init__(
@@ -75,25 +118,29 @@ class Trials:
         choosing: int = 2,
         memory: int | None = None,
         *,
+        tasks: Sequence[str] | None = None,
         rung: int = 1,
-        most: float = math.inf,
+        trainings: Trainings | None = None,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._memory = memory
         self._pool = pool
         self._rung = rung
-        self._most = most
         self._watch = watch
-        self.tasks = pool.tasks if rung == 1 else self._described()
-        self._tasks = list(self.tasks)
-        self._choosing = [CHOOSING + i for i in range(choosing)]
+        self._tasks = tuple(pool.tasks if tasks is None else tasks)
+        self.tasks = self._described()
+        self._choosing = choosing
         self._untrained = {t: fmean(f["untrained"]) for t, f in self.tasks.items()}
-        self._known: dict[tuple[str, int, str], dict[str, float] | None] = {}
-        self.trainings = 0
-        self.steps = 0
+        self._trainings = trainings or Trainings()
+        self._asked: set[Training] = set()
+        self.count = self.steps = 0
 
     def _described(self) -> dict[str, Any]:
-        asked = {"action": "prepare", "rung": self._rung, "shares": [], "stretch": False}
+        known = self._pool.tasks
+        if self._rung == 1 and all(name in known for name in self._tasks):
+            return {name: known[name] for name in self._tasks}
+        asked = {"action": "prepare", "rung": self._rung, "shares": [], "stretch": True}
+        asked["tasks"] = list(self._tasks)
         self._pool.submit(0, {**self._pool.setup.request, **asked}, START_LIMIT)
         answer = self._answers(1)[0]
         if "tasks" not in answer:
@@ -115,51 +162,59 @@ class Trials:
         self, programs: Sequence[Program], seeds: Sequence[int], split: str = VALIDATION
     ) -> list[Losses | None]:
         """The final losses of each program for each task and seed; None if a training failed."""
-        texts = [to_text(program) for program in programs]
-        missing = [
-            (text, seed, split)
-            for text in dict.fromkeys(texts)
-            for seed in seeds
-            if (text, seed, split) not in self._known
-        ]
-        if self.steps + len(missing) * self.longest > self._most:
-            raise Exhausted
-        for key, one in enumerate(missing):
-            self._pool.submit(key, self._request(*one), _LIMIT * self._rung * len(self._tasks))
-        for key, answer in self._answers(len(missing)).items():
-            self._known[missing[key]] = _final(answer)
-            self.steps += answer["steps"]
-        self.trainings += len(missing)
-        return [self._gathered(text, seeds, split) for text in texts]
+        wanted = [[self._training(program, seed, split) for seed in seeds] for program in programs]
+        found = self._trained(dict.fromkeys(each for group in wanted for each in group))
+        return [self._gathered([found[each] for each in group]) for group in wanted]
 
-    @property
-    def longest(self) -> int:
-        """Training steps of a program that nothing stops, for one seed."""
-        return sum(facts.get("steps", 0) for facts in self.tasks.values())
-
-    def _request(self, text: str, seed: int, split: str) -> dict[str, object]:
+    def _training(self, program: Program, seed: int, split: str) -> Training:
         share = 1.0
         if self._memory is not None:
-            share = memory_share(len(analyse(from_text(text)).slots), self._memory)
-        return {
-            "action": "evaluate",
-            "program": text,
-            "tasks": self._tasks,
-            "rung": self._rung,
-            "seeds": [seed],
-            "split": split,
-            "share": share,
-        }
+            share = memory_share(len(analyse(program).slots), self._memory)
+        return Training(to_text(program), self._tasks, self._rung, seed, split, share)
 
-    def _gathered(self, text: str, seeds: Sequence[int], split: str) -> Losses | None:
-        rows = [self._known[text, seed, split] for seed in seeds]
+    def _trained(self, wanted: Iterable[Training]) -> dict[Training, Trained]:
+        """What trainings come to, those from before included."""
+        found = {each: self._trainings.get(each) for each in wanted}
+        missing = [each for each, known in found.items() if known is None]
+        for key, each in enumerate(missing):
+            self._pool.submit(key, _request(each), _LIMIT * self._rung * len(self._tasks))
+        answers = self._answers(len(missing))
+        done = {each: _trained(answers[key]) for key, each in enumerate(missing)}
+        self._trainings.add(done)
+        whole = {each: done[each] if known is None else known for each, known in found.items()}
+        for each in whole.keys() - self._asked:
+            self.count += 1
+            self.steps += whole[each].steps
+        self._asked |= whole.keys()
+        return whole
+
+    def _gathered(self, found: Sequence[Trained]) -> Losses | None:
+        rows = [each.losses for each in found]
         if any(row is None for row in rows):
             return None
         return {task: [row[task] for row in rows if row] for task in self._tasks}
 
-    def choose(self, programs: Sequence[Program]) -> list[float]:
-        """The levels of programs on the seeds for choosing."""
-        return [self.level(x) for x in self.losses(programs, self._choosing)]
+    @property
+    def longest(self) -> int:
+        """Training steps of a program that nothing stops, for one seed."""
+        return sum(facts["steps"] for facts in self.tasks.values())
+
+    def choose(
+        self, programs: Sequence[Program], seeds: int | None = None, first: int = 0
+    ) -> list[float]:
+        """The levels of programs on the seeds for choosing: so many of them, from the first on."""
+        chosen = range(CHOOSING + first, CHOOSING + first + (seeds or self._choosing))
+        return [self.level(x) for x in self.losses(programs, chosen)]
+
+    @property
+    def untrained(self) -> float:
+        """The loss before training, the mean over seeds and tasks."""
+        return fmean(self._untrained.values())
+
+    def mean(self, program: Program, seeds: int) -> float:
+        """The mean loss of a program on seeds for deciding; infinite if a training failed."""
+        (losses,) = self.deciding([program], seeds)
+        return math.inf if losses is None else fmean(fmean(losses[t]) for t in self._tasks)
 
     def level(self, losses: Losses | None) -> float:
         """One number to choose by: the mean over tasks of L / U; infinite if one failed."""
@@ -191,20 +246,14 @@ class Trials:
         ranked = [[(s, p, next(levels)) for s, p in group] for group in groups]
         return [min(group, key=lambda entry: entry[2]) for group in ranked]
 
-    def tune(self, program: Program, trials: int, seed: int = 0) -> Program:
-        """The program with its constants tuned by constants-only evolution."""
-        population = [(program, self.choose([program])[0])]
-        for start in range(0, trials, 8):
-            children = []
-            for number in range(start, start + 8):
-                rng = child_rng(seed, number)
-                drawn = [population[rng.randrange(len(population))] for _ in range(5)]
-                parent = min(drawn, key=lambda entry: entry[1])[0]
-                children.append(mutate_constants(parent, rng).program)
-            levels = self.choose(children)
-            population = [*population, *zip(children, levels, strict=True)]
-            population = sorted(population, key=lambda entry: entry[1])[:20]
-        return population[0][0]
+    def tune(self, program: Program, trials: int) -> Program:
+        """The program with its constants tuned in about so many trials."""
+        constants = Constants(0, [program])
+        while constants.trials < trials and (asked := constants.ask()):
+            constants.tell(self.choose(asked, first=self._choosing * constants.trials))
+        best = [constants.best, program]
+        levels = self.choose(best, 4 * self._choosing, CHECK)
+        return best[0] if levels[0] <= levels[1] else program
 
     def deciding(
         self, programs: Sequence[Program], pairs: int, split: str = VALIDATION
@@ -242,7 +291,20 @@ def _scaled(
     return [(start * f, scaled(program, start * f)) for f in factors if f != 1.0]
 
 
-def _final(answer: dict) -> dict[str, float] | None:
-    if answer["outcome"] != FINISHED:
-        return None
-    return {task: marks[0][-1] for task, marks in answer["losses"].items()}
+def _request(training: Training) -> dict[str, Any]:
+    return {
+        "action": "evaluate",
+        "program": training.program,
+        "tasks": list(training.tasks),
+        "rung": training.rung,
+        "seeds": [training.seed],
+        "split": training.split,
+        "share": training.share,
+    }
+
+
+def _trained(answer: dict[str, Any]) -> Trained:
+    losses = None
+    if answer["outcome"] == FINISHED:
+        losses = {task: marks[0][-1] for task, marks in answer["losses"].items()}
+    return Trained(losses, answer["steps"])

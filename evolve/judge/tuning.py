@@ -1,12 +1,11 @@
-"""The start program with its constants tuned at a rung: done once, recorded, read afterwards.
+"""The start program with its constants tuned on tasks: done once, recorded, read afterwards.
 
 A search begins with the start program tuned on its tasks, so that no lucky constant passes for a
-discovery. At a larger rung other constants are best, and a baseline that keeps those of the small
-one is too easy to beat; most of the way is gone on the first rung, where trainings are cheap.
-A tuning is a function of its key alone (tasks with their data and model, rung, start
-program), so it makes no difference to a result whether it was done now or read. Those of
-the default start on built-in tasks are recorded in `tunings.json`; others are kept in the
-user's cache, and in the log of the run that made them.
+discovery. A tuning is a function of its key alone (tasks with their data and model, rung, start
+program), so it makes no difference to a result whether it was done now or read. Those of the
+default start on built-in tasks are recorded in `tunings.json`, for some also at a larger rung,
+where other constants are best; others are kept in the user's cache, and in the log of the run
+that made them.
 
 `python -m evolve.judge.tuning TASK RUNG PROGRAM` prints a record for that file.
 """
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.cache import read_cache, write_cache
-from evolve.judge.trials import COARSE, FINE, Trials
+from evolve.judge.trials import Trials
 from evolve.provenance import provenance
 from evolve.search.config import Config
 from evolve.search.fitting import rescaled
@@ -30,10 +29,8 @@ from evolve.workers import Pool, Setup, open_pool
 from primitives.program import Program
 from primitives.text import from_text, to_text
 
-#: Constants tried on the first rung, then at the larger one, and the seeds of each trial; and
-#: constants tried for a search.
-FIRST, TRIALS, SEEDS = 480, 96, 2
-SEARCH = 280
+#: Constants tried on the first rung, and at a larger one, and the seeds of each trial.
+FIRST, LARGER, SEEDS = 160, 64, 2
 #: Factors of the update that are tried at a larger rung beside 1.
 FACTORS = (0.125, 0.25, 0.5, 2.0)
 SHIPPED = Path(__file__).with_name("tunings.json")
@@ -64,16 +61,6 @@ class Tuning:
     cost: int
     provenance: dict[str, Any]
 
-    def facts(self) -> dict[str, Any]:
-        """What a run's log keeps of it."""
-        return {"program": self.program, "trials": list(self.trials), "seeds": self.seeds}
-
-
-def most(steps: int, rung: int) -> int:
-    """The highest cost of a tuning, for trainings of so many steps."""
-    first, large = 1 + len(COARSE) + len(FINE) + FIRST, 1 + len(FACTORS) + TRIALS
-    return SEEDS * steps * (first + rung * large)
-
 
 def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
     """The tuning that comes with the package; None if there is none of this start there.
@@ -98,25 +85,27 @@ def tuned_start(pool: Pool, config: Config, watch: Callable[[], None]) -> dict[s
     if not (config.tune_start and from_text(start).constants):
         return {"program": start, "constants": "as given", "tuning": None}
     trials = Trials(pool, SEEDS, watch=watch)
-    found, source = shipped(trials.tasks, 1, start), "recorded"
-    if found is None:
-        found = find(trials, trials, 1, start)
-        source = "tuned" if trials.trainings else "kept"
+    recorded = shipped(trials.tasks, 1, start) is not None
+    found = tuned(trials, start)
+    source = "recorded" if recorded else "tuned" if trials.count else "kept"
     return {"program": found.program, "constants": source, "tuning": asdict(found)}
 
 
-def find(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
-    """The start program tuned at a rung, from the user's cache if it was tuned before.
+def tuned(trials: Trials, start: str) -> Tuning:
+    """The start program tuned: as it is recorded, or from the user's cache, or tuned now.
 
     Arguments:
-        first, large: trainings on the first rung and on the larger one, with SEEDS
-            choosing seeds; nothing was trained with them yet.
+        trials: at the first rung, with SEEDS choosing seeds.
+        start: its text.
     """
+    found = shipped(trials.tasks, 1, start)
+    if found is not None:
+        return found
     known = read_cache(_CACHE)
     records = known if isinstance(known, list) else []
-    found = _found(records, large.tasks, rung, start)
+    found = _found(records, trials.tasks, 1, start)
     if found is None:
-        found = _tune(first, large, rung, start, SEEDS)
+        found = _tune(trials, trials, 1, start, SEEDS)
         write_cache(_CACHE, [*records, asdict(found)])
     return found
 
@@ -124,7 +113,7 @@ def find(first: Trials, large: Trials, rung: int, start: str) -> Tuning:
 def _tune(
     first: Trials, large: Trials, rung: int, start: str, seeds: int, effort: int = 1
 ) -> Tuning:
-    tries = (SEARCH * effort, 0) if rung == 1 else (FIRST * effort, TRIALS * effort)
+    tries = (FIRST * effort, LARGER * effort if rung > 1 else 0)
     ((best, _),) = first.at_best_scale([from_text(start)])
     best = _folded(best, from_text(start), first.tasks)
     best = first.tune(best, tries[0]) if best.constants else best

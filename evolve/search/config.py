@@ -64,12 +64,10 @@ class Config:
             configuration, because it decides which results a child can know of; more
             workers than this idle.
         time_limit: seconds after which one evaluation counts as hanging.
-        finalists: programs judged again on fresh seeds when the budget is spent.
-        judge_seeds: fresh seeds for the finalists, and again for the champion.
-        statement_price: what a live statement must bring on fresh seeds, in fitness, when
-            the champion is chosen.
-        closing_share: the share of a run that its closing may take (larger rungs,
-            simplification, name), in training steps; 0 means no closing.
+        judge_tasks: names of the tasks on which the champion is chosen when the budget is
+            spent; for a search on other tasks than the default ones they are those.
+        closing_share: the share of a run that its closing may take (tournament, larger
+            rungs, name), in training steps; 0 means no closing, and no champion.
     """
 
     seed: int = 0
@@ -92,19 +90,17 @@ class Config:
     without: tuple[str, ...] = ()
     in_flight: int = 16
     time_limit: float = 60.0
-    finalists: int = 24
-    judge_seeds: int = 16
-    statement_price: float = 0.01
-    closing_share: float = 0.2
+    judge_tasks: tuple[str, ...] = ("text_transformer", "digits_vit")
+    closing_share: float = 0.4
 
     def __post_init__(self) -> None:
         counts = ("population", "tournament", "structure_tries", "in_flight")
-        for name in (*counts, "finalists", "judge_seeds"):
+        for name in counts:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("elite_share", "constants_share", "on_edges"):
             fits = 0 <= getattr(self, name) <= 1
             _require(fits, name, getattr(self, name), "a share from 0 to 1")
-        for name in ("seed", "complexity_cost", "statement_price"):
+        for name in ("seed", "complexity_cost"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
         growing = self.replicates == tuple(sorted(set(self.replicates)))
@@ -123,8 +119,10 @@ class Config:
         _require(known, "without", self.without, "names of functions")
         slack_fits = len(self.hurdle_slack) == 2 and min(self.hurdle_slack) >= 0
         _require(slack_fits, "hurdle_slack", self.hurdle_slack, "two numbers, 0 or more")
-        _require(bool(self.tasks), "tasks", self.tasks, "at least one task")
-        _require(len(set(self.tasks)) == len(self.tasks), "tasks", self.tasks, "different tasks")
+        for name in ("tasks", "judge_tasks"):
+            names = getattr(self, name)
+            _require(bool(names), name, names, "at least one task")
+            _require(len(set(names)) == len(names), name, names, "different tasks")
 
     def niches(self, slots: int) -> int:
         """How many populations there are, by live slots, if the start has so many slots.

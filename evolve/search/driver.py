@@ -7,6 +7,7 @@ had happened.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -45,11 +46,20 @@ class Driver:
         log: the run, open for writing.
         pool: started, with the run's tasks; see `worker_setup`.
         observe: called often, to show progress.
+        closing: the most training steps that the closing can use. Of a time so much is left for
+            it, and no more than its share; a count is that of the search alone.
     """
 
-    def __init__(self, log: RunLog, pool: Pool, observe: Observer = lambda driver: None) -> None:
+    def __init__(
+        self,
+        log: RunLog,
+        pool: Pool,
+        observe: Observer = lambda driver: None,
+        closing: float = math.inf,
+    ) -> None:
         self.log = log
         self.pool = pool
+        self._closing = closing
         self._observe = observe
         self.config = Config.from_json(log.meta("config"))
         self.untrained = check_tasks(log, pool)
@@ -91,9 +101,11 @@ class Driver:
         return Budget(events[-1][2]["kind"], events[-1][2]["until"]) if events else None
 
     def remaining(self) -> float:
-        """The share of the target that is left."""
+        """The share of the search that is left."""
         target = self.target()
-        return 1 - self._spent(target.kind) / target.amount if target else 0.0
+        if target is None:
+            return 0.0
+        return 1 - self._spent(target.kind) / (target.amount - self._left_for_closing(target))
 
     def _spent(self, kind: str) -> float:
         spent: dict[str, float] = {
@@ -103,6 +115,13 @@ class Driver:
             STEPS: self.steps,
         }
         return spent[kind]
+
+    def _left_for_closing(self, target: Budget) -> float:
+        """What the closing takes of a time: at the speed so far, but no more than its share."""
+        if target.kind != SECONDS:
+            return 0.0
+        share = self.config.closing_share * target.amount
+        return min(share, self._closing * self.seconds / self.steps) if self.steps else share
 
     # -- the search ----------------------------------------------------------
 
@@ -179,7 +198,10 @@ class Driver:
         return True
 
     def _is_spent(self) -> bool:
-        return self._target is None or self._spent(self._target.kind) >= self._target.amount
+        target = self._target
+        if target is None:
+            return True
+        return self._spent(target.kind) >= target.amount - self._left_for_closing(target)
 
     def _drain(self) -> bool:
         """Begin nothing more; whether something is left to be committed."""

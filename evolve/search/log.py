@@ -24,7 +24,7 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 7
+FORMAT = 8
 #: The number of the start program.
 START = 0
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
@@ -41,9 +41,9 @@ CREATE TABLE programs (
     statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
     seeds INTEGER NOT NULL, source INTEGER, hurdles TEXT,
     outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
-CREATE TABLE judgements (
-    sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, number INTEGER NOT NULL,
-    stage TEXT NOT NULL, losses TEXT NOT NULL, steps INTEGER NOT NULL);
+CREATE TABLE trainings (
+    sequence INTEGER PRIMARY KEY, training TEXT NOT NULL, losses TEXT NOT NULL,
+    steps INTEGER NOT NULL);
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, kind TEXT NOT NULL,
     data TEXT NOT NULL, clock INTEGER NOT NULL);
@@ -61,7 +61,7 @@ CREATE VIEW proposals AS
     ) AS more ON more.parent = number
     WHERE mutation != '{MORE_SEEDS}';
 """
-#: What a closing trains is told in its events.
+#: What was trained outside of the budget is told in events.
 _EVENT_STEPS = "total(json_extract(data, '$.steps')) FROM events"
 
 
@@ -269,8 +269,8 @@ class RunLog:
         return self._connection.execute(query, parameters).fetchall()
 
     def training_steps(self) -> int:
-        """All training steps run, judgements and closing included."""
-        sums = ("total(steps) FROM programs", "total(steps) FROM judgements", _EVENT_STEPS)
+        """All training steps run, those of the closing included."""
+        sums = ("total(steps) FROM programs", "total(steps) FROM trainings", _EVENT_STEPS)
         return sum(int(self.select(f"SELECT {each}")[0][0]) for each in sums)
 
     def set_meta(self, key: str, value: Any) -> None:
@@ -298,24 +298,20 @@ class RunLog:
         )
         return [(n, name, json.loads(data)) for n, name, data in self.select(query, (kind,))]
 
-    def add_judgement(
-        self, programs: int, number: int, stage: str, losses: dict[str, list[float]], steps: int
+    def add_training(
+        self, training: list[Any], losses: dict[str, float] | None, steps: int
     ) -> None:
-        """Record the losses of a program on the fresh seeds of a stage."""
-        self._connection.execute(
-            "INSERT INTO judgements (programs, number, stage, losses, steps) "
-            "VALUES (?, ?, ?, ?, ?)",
-            (programs, number, stage, json.dumps(losses, sort_keys=True), steps),
-        )
+        """Record a training of the closing: what was asked for, and what it came to."""
+        row = (json.dumps(training), json.dumps(losses, sort_keys=True), steps)
+        query = "INSERT INTO trainings (training, losses, steps) VALUES (?, ?, ?)"
+        self._connection.execute(query, row)
 
-    def judgements(self, programs: int, stage: str) -> dict[int, dict[str, list[float]]]:
-        """The losses of each program judged in a stage after `programs` proposals."""
-        rows = self.select(
-            "SELECT number, losses FROM judgements "
-            "WHERE programs = ? AND stage = ? ORDER BY sequence",
-            (programs, stage),
-        )
-        return {number: json.loads(losses) for number, losses in rows}
+    def trainings(self) -> Iterator[tuple[list[Any], dict[str, float] | None, int]]:
+        """The trainings of the closing, in order."""
+        for training, losses, steps in self.select(
+            "SELECT training, losses, steps FROM trainings ORDER BY sequence"
+        ):
+            yield json.loads(training), json.loads(losses), steps
 
     def open_session(self, number: int, started: str) -> None:
         """Record that a driver began to work on the run."""
@@ -334,7 +330,7 @@ class RunLog:
         return [
             *self.select("SELECT * FROM meta WHERE key = 'config'"),
             *self.select("SELECT * FROM programs ORDER BY number"),
-            *self.select("SELECT * FROM judgements ORDER BY sequence"),
+            *self.select("SELECT * FROM trainings ORDER BY sequence"),
             *self.select(
                 "SELECT programs, kind, data FROM events WHERE NOT clock ORDER BY sequence"
             ),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.studies.rediscovery import champions, read
-from evolve.studies.table import compared, named, table
+from evolve.studies.table import heldout, named, table
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "README.md"
@@ -52,7 +52,7 @@ def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
     yield f"at commit: {digest['commit']}"
     at = digest["champion_found_at"]["generated"]
     yield f"program: #{champion['id']}, after {at:,} of {digest['generated']:,} generated"
-    yield f"better than the tuned start on held-out data by: {_worth(digest['heldout'])}"
+    yield f"better than the tuned start on held-out data by: {_worth(digest)}"
     yield "raw program, its dead statements removed:"
     yield from (f"    {line}" for line in champion["live_program"].splitlines())
     yield "simplified:"
@@ -66,13 +66,9 @@ def _later(later: dict[str, Any]) -> Iterator[str]:
     yield from (f"    {line}" for line in later["simplified"].splitlines())
 
 
-def _worth(heldout: dict[str, Any] | None) -> str:
-    if heldout is None:
-        return "not compared"
-    rungs = {"x1": heldout, **heldout["rungs"]}
-    return ", ".join(
-        f"{name} {compared((of or {}).get('comparison'))}" for name, of in rungs.items()
-    )
+def _worth(digest: dict[str, Any]) -> str:
+    rungs = dict.fromkeys(one["rung"] for one in digest["heldout"] or [])
+    return ", ".join(f"{rung} {heldout(digest, rung)}" for rung in rungs) or "not compared"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from evolve.budget import SECONDS, Budget
-from evolve.judge import final_selection
+from evolve.judge import comparison
 from evolve.judge.trials import Trials
 from evolve.search.config import Config
 from evolve.search.driver import Driver, worker_setup
@@ -169,10 +169,10 @@ def search(
 def worth(program: str, pool: Pool, untrained: Losses) -> float:
     """The fitness of a program on fresh seeds, that of the start being 0; -1 if it fails."""
     memory = len(from_text(START).slots)
-    trials, seeds = Trials(pool, memory=memory), final_selection.seeds(final_selection.FINAL, FRESH)
+    trials, seeds = Trials(pool, memory=memory), comparison.seeds(comparison.FINAL, FRESH)
     start, losses = trials.losses([from_text(t) for t in (START, program)], seeds)
     assert start is not None
-    found = final_selection.fitness(losses or {}, start, untrained)
+    found = comparison.fitness(losses or {}, start, untrained)
     return -1.0 if found is None else found
 
 

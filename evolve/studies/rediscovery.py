@@ -32,7 +32,7 @@ from primitives.text import from_text
 from proxy_tasks.status import FINISHED
 
 RESULTS = Path(__file__).parents[2] / "discovered" / "study"
-#: What champions came to with all ablations: see `champions`.
+#: What champions of runs that left ablations out came to with all of them.
 CHAMPIONS = RESULTS.parent / "champions.json"
 SEEDS, BUDGET = range(5), "30m"
 #: Run when all else was done and written down; settings were chosen on seed 7.
@@ -109,7 +109,16 @@ def digested(log: RunLog) -> dict[str, Any]:
     """A run in little: counts, front, champions with ancestry, the first Lion."""
     summary = summarize(log)
     kept = ("generated", "evaluated", "training_steps", "seconds", "evals_per_second", "outcomes")
-    ended = ("baseline", "champion", "leaders", "heldout", "overfitting", "discovery", "left_out")
+    ended = (
+        "baseline",
+        "champion",
+        "tournament",
+        "leaders",
+        "heldout",
+        "overfitting",
+        "discovery",
+        "left_out",
+    )
     champion = log.record(summary["champion"]["id"])
     assert champion is not None
     return {

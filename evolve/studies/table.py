@@ -34,8 +34,6 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
     lines = [head, ["---"] * len(head)]
     for name, row in rows.items():
         identity, first = row["champion"]["identity"] or {}, row["first_lion"]
-        heldout = row["heldout"] or {}
-        rungs = heldout.get("rungs", {})
         (alone,) = [x["identity"] or {} for x in row["leaders"] if x["slots"] == 1] or [{}]
         lines.append(
             [
@@ -45,8 +43,8 @@ def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | No
                 "yes" if identity.get("exact") else "no",
                 named(later[name]["identity"]) if name in later else "-",
                 alone.get("family") or "none",
-                compared(heldout.get("comparison")),
-                compared((rungs.get("x10") or {}).get("comparison")),
+                heldout(row, "x1"),
+                heldout(row, "x10"),
                 *([f"{first[k]:,}" for k in ("generated", "trained", "steps")] if first else "---"),
                 f"{row['training_steps']:,}",
                 f"{row['cache_hit_rate']:.1%}",
@@ -100,6 +98,14 @@ def first_lions(seeds: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
+def heldout(row: dict[str, Any], rung: str) -> str:
+    """The comparisons with the tuned start at a rung, in short."""
+    found = [one for one in row["heldout"] or [] if one["rung"] == rung]
+    named = [f"{one['task']} " if len(found) > 1 else "" for one in found]
+    texts = [f"{t}{compared(one['comparison'])}" for t, one in zip(named, found, strict=True)]
+    return "; ".join(texts) or "-"
+
+
 def compared(comparison: dict[str, Any] | None) -> str:
     """A paired comparison in short."""
     if comparison is None or comparison["error"] is None:
@@ -139,6 +145,5 @@ def worse(control: dict[str, Any], searched: Sequence[dict[str, Any]], rung: str
 
 def _losses(row: dict[str, Any], rung: str) -> np.ndarray | None:
     """The champion's held-out losses at a rung, [seeds], mean over tasks."""
-    heldout = row["heldout"] or {}
-    at = heldout if rung == "x1" else heldout.get("rungs", {}).get(rung)
-    return np.mean(list(at["champion"].values()), axis=0) if at and at["champion"] else None
+    found = [one["champion"] for one in row["heldout"] or [] if one["rung"] == rung]
+    return np.mean(found, axis=0) if found and all(found) else None

@@ -1,21 +1,23 @@
-"""Ablations: what can go without loss of quality on the proxy tasks.
+"""Ablations: what can be left away of a structure, by the rule that chooses a champion.
 
-A program is first put at its best: the best scale of its update, and constants tuned
-on the tasks if that is shown to be better. Then every statement is taken out in turn
-(its value replaced by one of its arguments), each variant at the best scale of its
-own update. A statement goes only if two things are shown on fresh seeds: the paired
-95 % interval of the loss of quality ends below the margin, and a positive control,
-the program without memory or without its signs, is found worse by the same test.
+Every statement is taken out in turn: its value is replaced by one of its arguments. What that
+leaves are structures like any other, so they are judged like any other: each at its own best
+constants, beginning with those of the structure that it comes from, on the same tasks and the same
+fresh seeds. If one of them becomes the champion, which is the simplest within one standard error
+of the best, the same is done with it, until nothing can be left away any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
 
-from evolve.judge.trials import Interval, Trials
+from evolve.judge.tournament import Structure, Tournament, champion, difference
+from evolve.judge.trials import Trials
+from evolve.search.fitting import factor, rescaled
 from evolve.search.mutation import (
     Edit,
     change,
@@ -24,110 +26,195 @@ from evolve.search.mutation import (
     delete_on_edge,
     first_valid,
 )
-from evolve.understand.algebraic import cost, written
-from evolve.understand.chain import ABLATION, Step
+from evolve.understand.algebraic import cost
+from evolve.understand.chain import ABLATION, TUNING, Step, proven_steps
 from primitives.abstract import analyse, live_program
-from primitives.algebra.reading import CannotRead, expressions
-from primitives.program import GRADIENT, Program, ProgramError, Statement, constant
+from primitives.program import Program, ProgramError, Statement, constant
 from primitives.text import to_text
 from primitives.values import Operand, Value, to_program, values_of
 
-#: The most quality that may be lost, in units of what the program gains by training.
-MARGIN = 0.005
-#: Pairs of trainings that decide; twice and four times as many if these leave it open.
-PAIRS = 24
-#: Trainings (times two seeds) that tune the constants.
-TUNING = 320
+#: Of what is tried at a time, so many at most are trained on fresh seeds.
+SURVIVORS = 2
+
+Show = Callable[[Step], None]
 
 
+@dataclass
 class Ablation:
-    """The ablation steps of one simplification."""
+    """Takes statements out of the champion of a tournament, for as long as another one wins.
 
-    def __init__(self, trials: Trials, margin: float = MARGIN, pairs: int = PAIRS) -> None:
-        self._trials = trials
-        self._margin = margin
-        self._pairs = pairs
+    Arguments:
+        tournament: that judges.
+        rounds: the trials of each round.
+        task: whose constants the programs shown have.
+        prove: the steps that need no training.
+        may_go_on: asked before anything is trained; once it says no, all stays as it is.
+        show: called with each step of the champion, as soon as it is made.
 
-    def at_its_best(self, program: Program) -> Step | None:
-        """The program with the scale and constants that suit the tasks, if that is better."""
-        ((best, _),) = self._trials.at_best_scale([program])
-        tuned = self._trials.tune(best, TUNING) if best.constants else best
-        shown = self._trials.excess(tuned, program, self._pairs)
-        failed = self._trials.excess(program, program, 2) is None
-        if not failed and (shown is None or shown.high >= 0):
-            return None
-        how = f"constants and scale tuned on the tasks ({TUNING} trials), shown to be better"
-        return Step(ABLATION, how, program, tuned, _facts(shown, self._margin))
+    Attributes:
+        judged: what was trained on fresh seeds.
+        kept: what cannot be left away of the last champion, with figures.
+        whole: whether all was tried that could be left away.
+    """
 
-    def control(self, program: Program) -> dict[str, Any] | None:
-        """The positive control: a mutilated program that is found to be worse; None if none is."""
-        for name, mutilated in _controls(program):
-            ((best, _),) = self._trials.at_best_scale([mutilated])
-            shown = self._trials.excess(best, program, self._pairs)
-            if shown is None or shown.low > 0:
-                return {"control": name, **_facts(shown, self._margin)}
-        return None
+    tournament: Tournament
+    rounds: Sequence[int]
+    task: str
+    prove: Callable[[Program], Iterator[Step]] = proven_steps
+    may_go_on: Callable[[], bool] = lambda: True
+    show: Show = lambda step: None
+    judged: list[Structure] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    whole: bool = True
+    _tried: set[str] = field(default_factory=set)
+    _parents: dict[str, Structure] = field(default_factory=dict)
+    _steps: dict[str, list[Step]] = field(default_factory=dict)
 
-    def removal(self, program: Program) -> tuple[Step | None, list[dict[str, Any]]]:
-        """The largest removal that loses no quality; and what was tried and kept, with figures."""
-        variants = list(removals(program))
-        plain = self._trials.choose([variant for _, variant in variants])
-        at_best = self._trials.at_best_scale([variant for _, variant in variants])
-        shorter = []
-        for (how, variant), own, (best, level) in zip(variants, plain, at_best, strict=True):
-            merged = merged_scale(best)
-            # A removed factor that the best scale brings back is no removal; a removed term is.
-            brought_back = _size(merged) >= _size(program)
-            shorter.append((how, variant, own) if brought_back else (how, merged, level))
-        ((_, level),) = self._trials.at_best_scale([program])
-        kept: list[dict[str, Any]] = []
-        for how, best, best_level in sorted(shorter, key=lambda x: (_size(x[1]), x[2])):
-            # What is far worse on the choosing seeds need not be trained on the others.
-            hopeless = best_level > level * (1 + 20 * self._margin)
-            shown = None if hopeless else self._decided(best, program)
-            facts = _facts(shown, self._margin)
-            if shown is not None and shown.high <= self._margin:
-                return Step(ABLATION, how, program, best, facts), kept
-            tried = {"statement": how, "program": to_text(best), "hopeless": hopeless}
-            kept.append({**tried, **facts})
-        return None, kept
+    def reduce(self, found: Sequence[Structure]) -> Structure:
+        """The champion of structures, and of all that can be left away of it."""
+        self.judged, self._tried = list(found), {s.key for s in found}
+        return self._reduced()
 
-    def rounding(self, program: Program) -> Step | None:
-        """Constants with as few digits as lose no quality."""
+    def challenge(self, programs: Sequence[Program], how: str, best: Structure) -> Structure:
+        """The champion, when other programs take part that come from the last one."""
+        before = best.tuned[self.task]
+        others = [
+            self._variant(best, p, [Step(ABLATION, how, before, p, {})], how) for p in programs
+        ]
+        self._challenge(others)
+        after = champion(self.judged)
+        return after if after is best else self._reduced()
+
+    def chain(self, structure: Structure) -> list[Step]:
+        """The steps from the program that it was found as, constants tuned in the tournament."""
+        parent = self._parents.get(structure.key)
+        before = self.chain(parent) if parent else []
+        return [*before, *self._own(structure)]
+
+    def round(self, best: Structure) -> Step | None:
+        """Round the constants to as few digits as lose nothing that can be shown."""
+        before = best.tuned[self.task]
         for digits in (1, 2, 3):
-            rounded = round_constants(program, digits)
-            if rounded == program:
-                return None
-            shown = self._decided(rounded, program)
-            if shown is not None and shown.high <= self._margin:
-                how = f"constants rounded to {digits} significant digits"
-                return Step(ABLATION, how, program, rounded, _facts(shown, self._margin))
+            tuned = {name: round_constants(p, digits) for name, p in best.tuned.items()}
+            rounded = Structure(best.program, best.starts, tuned=tuned)
+            self.tournament.score([best, rounded])
+            mean, error = difference(rounded, best)
+            if mean <= error:
+                shown = {"loss_of_quality": _loss(rounded, best)}
+                best.tuned = tuned
+                how = f"constants rounded to {digits} significant digit{'s' if digits > 1 else ''}"
+                return Step(ABLATION, how, before, tuned[self.task], shown)
         return None
 
-    def evolved(self, program: Program, evaluations: int, seed: int = 0) -> Step | None:
-        """What evolution without insertions makes of the program: shorter, or better."""
-        found = _evolved(self._trials, program, evaluations, seed)
-        for candidate in found:
-            shown = self._decided(candidate, program)
-            shorter = cost(candidate) < cost(program)
-            if shown is not None and (shown.high < 0 or (shorter and shown.high <= self._margin)):
-                how = f"{evaluations} evaluations of evolution without insertions"
-                after = live_program(candidate)
-                return Step(ABLATION, how, program, after, _facts(shown, self._margin))
+    def _reduced(self) -> Structure:
+        best = champion(self.judged)
+        while True:
+            self._show(best)
+            shorter = dict(self._shorter(best))
+            if not self.may_go_on():
+                self.whole = False
+                return best
+            self._challenge([*self._proven(best), *shorter.values()])
+            after = champion(self.judged)
+            if after is best:
+                judged = {s.key: s for s in self.judged}
+                self.kept = [
+                    _kept(how, judged.get(variant.key, variant), best, self.task)
+                    for how, variant in shorter.items()
+                ]
+                return best
+            best = after
+
+    def _challenge(self, variants: Sequence[Structure]) -> None:
+        """Judge the structures among these that were not yet."""
+        new = {v.key: v for v in variants if v.key not in self._tried}
+        self._tried |= new.keys()
+        if new:
+            self.judged += self.tournament.play([*new.values()], self.rounds, SURVIVORS)
+            self.tournament.score(self.judged)
+
+    def _shorter(self, best: Structure) -> Iterator[tuple[str, Structure]]:
+        """Every structure, no longer, in which one value is replaced by one of its arguments."""
+        found = {name: self._removals(best.tuned[name], name) for name in best.tuned}
+        for key, (how, programs) in found[self.task].items():
+            if key == best.key:
+                continue
+            starts = {name: of.get(key, (how, programs))[1] for name, of in found.items()}
+            step = Step(ABLATION, how, best.tuned[self.task], programs[0], {})
+            yield how, self._descended(Structure(programs[0], starts), best, how, [step])
+
+    def _removals(self, program: Program, task: str) -> dict[str, tuple[str, list[Program]]]:
+        """By structure how it comes about, and its constants: as they are, and for as large steps.
+
+        Where none of them can make the steps as large as before, a factor may: a value that adds
+        a term and sets the scale, as `interp(sign, average, 0.999)` does, hides a simpler rule.
+        """
+        found: dict[str, tuple[str, list[Program]]] = {}
+        stretches = self.tournament.stretches(task)
+        for how, shorter in removals(program):
+            found.setdefault(analyse(shorter).structure, (how, []))[1].append(shorter)
+            try:
+                scaled = rescaled(shorter, factor(shorter, program, stretches), stretches)
+            except ProgramError:
+                continue
+            if cost(scaled) <= cost(program):
+                key = analyse(scaled).structure
+                found.setdefault(key, (f"{how} for a factor", []))[1].append(scaled)
+        return found
+
+    def _proven(self, best: Structure) -> Iterator[Structure]:
+        """What the champion is proven to be equal to, if that is another structure."""
+        steps = list(self.prove(best.tuned[self.task]))
+        if steps and analyse(steps[-1].after).structure != best.key:
+            yield self._variant(best, steps[-1].after, steps, "what is proven to do nothing")
+
+    def _variant(self, best: Structure, program: Program, steps: list[Step], how: str) -> Structure:
+        starts = {name: [program] for name in best.tuned}
+        return self._descended(Structure(program, starts), best, how, steps)
+
+    def _descended(
+        self, structure: Structure, parent: Structure, how: str, steps: list[Step]
+    ) -> Structure:
+        structure.origin = {**parent.origin, "how": how}
+        if structure.key not in self._tried:
+            self._parents[structure.key], self._steps[structure.key] = parent, steps
+        return structure
+
+    def _own(self, structure: Structure) -> list[Step]:
+        """The steps from the parent's program to this structure's, with its own constants."""
+        steps, parent = self._steps.get(structure.key, []), self._parents.get(structure.key)
+        if parent and steps[-1].kind == ABLATION:
+            shown = {"loss_of_quality": _loss(structure, parent)}
+            after = structure.tuned[self.task]
+            return [*steps[:-1], Step(ABLATION, steps[-1].how, steps[-1].before, after, shown)]
+        before, after = structure.program, structure.tuned[self.task]
+        if before == after:
+            return steps
+        trials = {name: constants.trials for name, constants in structure.constants.items()}
+        how = f"constants tuned in {max(trials.values())} trials"
+        return [*steps, Step(TUNING, how, before, after, {"trials": trials})]
+
+    def _show(self, best: Structure) -> None:
+        for step in self._own(best):
+            self.show(step)
+
+
+def _kept(how: str, variant: Structure, best: Structure, task: str) -> dict[str, Any]:
+    """A removal that lost, and by how much; that is not known if it came to no fresh seeds."""
+    return {
+        "statement": how,
+        "program": to_text(variant.tuned.get(task, variant.program)),
+        "loss_of_quality": _loss(variant, best) if variant.scores else None,
+    }
+
+
+def _loss(structure: Structure, other: Structure) -> dict[str, Any] | None:
+    """By how much a structure is worse than another; None if a training failed."""
+    if structure.failed or other.failed:
         return None
-
-    def _decided(self, program: Program, reference: Program) -> Interval | None:
-        shown = None
-        for factor in (1, 2, 4):
-            shown = self._trials.excess(program, reference, factor * self._pairs)
-            if shown is None or not shown.low <= self._margin < shown.high:
-                break
-        return shown
-
-
-def _facts(shown: Interval | None, margin: float) -> dict[str, Any]:
-    """The evidence as plain data; no interval means that a training failed."""
-    return {"loss_of_quality": shown._asdict() if shown else None, "margin": margin}
+    mean, error = difference(structure, other)
+    pairs = min(len(structure.fresh), len(other.fresh))
+    return {"mean": mean, "error": error, "pairs": pairs}
 
 
 def removals(program: Program) -> Iterator[tuple[str, Program]]:
@@ -167,27 +254,9 @@ def removed_statement(program: Program, place: int) -> list[Program]:
     return found
 
 
-def _size(program: Program) -> tuple[int, ...]:
-    """What removals make smaller: the cost, then the values read, numbers not counted.
-
-    `interp(a, b, 0.99)` is a term and a scale: `a * 0.01` is as long, and simpler.
-    """
-    reads = [a for s in live_program(program).statements for a in s.arguments]
-    return (*cost(program), sum(isinstance(a, str) for a in reads))
-
-
 def _described(value: Value, argument: Operand) -> str:
     position = ("first", "second", "third")[value.arguments.index(argument)]
     return argument if isinstance(argument, str) else f"its {position} argument"
-
-
-def merged_scale(program: Program) -> Program:
-    """The program with the scale of its update merged into another factor, if it has one."""
-    try:
-        merged = written(expressions(program))
-    except CannotRead:
-        return program
-    return merged if merged is not None and cost(merged) < cost(program) else program
 
 
 def _replaced(
@@ -202,24 +271,6 @@ def _replaced(
         return candidate if analyse(candidate).learns else None
     except ProgramError:  # a number in the place of a tree
         return None
-
-
-def _controls(program: Program) -> Iterator[tuple[str, Program]]:
-    """The program without its memory, and without its signs."""
-    values, ends = values_of(analyse(program), program.slots)
-    slots = [name for name in ends if name in program.slots]
-    if slots:
-        blind = [
-            Value(v.function, tuple(GRADIENT if a in slots else a for a in v.arguments))
-            for v in values
-        ]
-        yield "the memory removed", live_program(to_program(blind, ends))
-    unsigned = [Value(v.function, v.arguments) for v in values]
-    signs = [i for i, v in enumerate(values) if v.function == "sign"]
-    for i in signs:
-        unsigned[i] = Value("multiply", (values[i].arguments[0], 1.0))
-    if signs:
-        yield "the signs removed", live_program(to_program(unsigned, ends))
 
 
 def round_constants(program: Program, digits: int) -> Program:
@@ -247,7 +298,7 @@ def _smaller(program: Program, rng: Random) -> Edit | None:
     return (delete_on_edge if rng.random() < 0.5 else delete)(program, rng)
 
 
-def _evolved(trials: Trials, program: Program, evaluations: int, seed: int) -> list[Program]:
+def evolved(trials: Trials, program: Program, evaluations: int, seed: int = 0) -> list[Program]:
     """The best few programs of a small evolution by deletions and changes."""
     levels = {analyse(program).functional_hash: (trials.choose([program])[0], program)}
     population = [program] * 20

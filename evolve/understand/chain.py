@@ -13,7 +13,7 @@ from primitives.program import Program, ProgramError
 from primitives.text import to_text
 from primitives.values import to_program, values_of
 
-EXACT, ABLATION = "exact", "ablation"
+EXACT, ABLATION, TUNING = "exact", "ablation", "tuning"
 #: Seconds that sympy may take for one program.
 ALGEBRA_LIMIT = 60.0
 
@@ -23,7 +23,7 @@ class Step:
     """One step of a simplification.
 
     Attributes:
-        kind: `exact`, `algebraic`, `limit` or `ablation`.
+        kind: `exact`, `algebraic`, `limit`, `ablation` or `tuning` (of constants alone).
         how: what was done.
         before, after: the programs.
         evidence: what was measured; for an ablation the paired comparison.

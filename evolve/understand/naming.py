@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from evolve.understand.identify import Identity, identify
-from evolve.understand.simplify import Chain
 from primitives.abstract import analyse, live_program
 from primitives.program import RATE, Program
 from primitives.text import from_text
@@ -18,8 +18,8 @@ def is_sought(program: Program) -> bool:
     return analyse(program).structure == analyse(zoo("lion")).structure
 
 
-def name(chain: Chain) -> Identity:
-    """What a simplified program is.
+def name(simplified: Program, kept: Sequence[dict[str, Any]] = ()) -> Identity:
+    """What a simplified program is; `kept` is what ablations could not take from it.
 
     One whose statement that matters least leaves, taken away, an optimizer of the zoo, is that
     optimizer with the statement as an extra, not exact: how much the statement is worth has
@@ -31,20 +31,18 @@ def name(chain: Chain) -> Identity:
     Raises:
         EvolveError: if the algebra failed.
     """
-    found = identify(chain.simplified)
-    measured = [kept for kept in chain.kept if kept["loss_of_quality"] and _follows_lr(kept)]
+    found = identify(simplified)
+    measured = [each for each in kept if each["loss_of_quality"] and _follows_lr(each)]
     if not measured:
         return found
-    least = min(measured, key=lambda kept: kept["loss_of_quality"]["mean"])
+    least = min(measured, key=lambda each: each["loss_of_quality"]["mean"])
     bare = identify(from_text(least["program"]))
     if bare.family is None or found.family not in (None, bare.family):
         return found
     if found.family is not None and found.parameters.keys() != bare.parameters.keys():
         return found
     loss = least["loss_of_quality"]
-    shown = (
-        f"loss of quality {loss['mean']:.4f}, 95 % interval {loss['low']:.4f} to {loss['high']:.4f}"
-    )
+    shown = f"loss of quality {loss['mean']:.4f} ± {loss['error']:.4f}"
     extra = [*bare.extra, f"a statement that matters ({least['statement']}: {shown})"]
     return replace(bare, exact=False, extra=extra, nearest=bare.family, distance=found.distance)
 

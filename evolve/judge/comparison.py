@@ -1,15 +1,12 @@
-"""The last word: programs chosen in the search are judged on data it never used.
+"""Two programs compared on fresh seeds, pair by pair.
 
-The search scores thousands of programs on the same seeds, so the best score is
-partly luck. The finalists are trained again on fresh seeds (initial weights and
-batches); the best there, statements having their price, is the champion. Champion and
-baseline are then trained on seeds that nothing was chosen on, and compared on the held-out
-split.
+The search scores thousands of programs on the same seeds, so the best score is partly luck: what a
+program is worth is measured on others (initial weights and batches). Champion and tuned start are
+compared on seeds that nothing was chosen on, and on the held-out split of the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import sqrt
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -19,17 +16,16 @@ from evolve.search.fitness import Losses, progress, score
 #: Seeds of the search are 0, 1, ...; these are far from them and from each other.
 FINAL, HELDOUT = "final", "heldout"
 FIRST_SEED = {FINAL: 1_000_000, HELDOUT: 2_000_000}
-SPLIT = {FINAL: "validation", HELDOUT: "heldout"}
 
 
 class Comparison(NamedTuple):
-    """Champion against baseline on held-out data, in units of fitness.
+    """A program against the baseline, in units of fitness.
 
     Attributes:
         mean: mean over tasks and seeds of `(B - L) / (U - B)`, seed by seed.
         error: standard error of that mean; None with fewer than two pairs.
         pairs: the number of paired trainings.
-        wins: pairs in which the champion's loss is the lower.
+        wins: pairs in which the program's loss is the lower.
         t, p: Student's t of the mean, and the probability of one as far from zero if
             there were no difference (two-sided); None without an error.
     """
@@ -45,33 +41,6 @@ class Comparison(NamedTuple):
 def seeds(stage: str, count: int) -> list[int]:
     """The seeds of a stage."""
     return [FIRST_SEED[stage] + i for i in range(count)]
-
-
-def worthiest(scores: Mapping[int, float], statements: Mapping[int, int], price: float) -> int:
-    """The program of the highest score less the price of its statements; of equals the shorter."""
-    return max(scores, key=lambda n: (scores[n] - price * statements[n], -statements[n], -n))
-
-
-def champion(
-    judged: dict[int, Losses],
-    baseline: int,
-    untrained: Losses,
-    statements: Mapping[int, int],
-    price: float,
-) -> int:
-    """The worthiest on the fresh seeds of the baseline and the programs better than it.
-
-    `untrained` are the losses before training that the search uses; only their
-    mean matters here, as the scale. `price` is what a statement must bring, in fitness.
-    """
-    if not judged[baseline]:  # it failed on the fresh seeds: whatever did not is better
-        return next((number for number, losses in judged.items() if losses), baseline)
-    scores = {baseline: 0.0}
-    for number, losses in judged.items():
-        value = fitness(losses, judged[baseline], untrained)
-        if number != baseline and value is not None and value > 0:
-            scores[number] = value
-    return worthiest(scores, statements, price)
 
 
 def compare(losses: Losses, baseline: Losses, untrained: Losses) -> Comparison | None:

@@ -1,0 +1,280 @@
+"""The tournament: structures against each other, each at its own best constants.
+
+A structure is a program but for its constants. One run holds each structure with the constants
+that it happened to come by, and one task cannot tell it from its nearest neighbours. So every
+structure gets as many trials of its constants as any other, on each of several tasks, and then as
+many trainings on fresh seeds, which nothing was chosen on:
+
+- In every round each structure that is left gets a number of trials on each task. The better half
+  goes on to the next round, with twice as many (successive halving).
+- Those left are trained on fresh seeds, the same for all. The seeds are doubled until the
+  differences to the best are known well enough.
+
+The score of a structure is by how much more it gains from training than the tuned start does, as a
+share of that, the mean over tasks. The champion is not simply the best, but the simplest of those
+that are within one standard error of it (Breiman et al., Classification and Regression Trees, 1984,
+section 3.4.3): with the fewest slots, then the fewest statements, then the best score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evolve.judge.constants import GENERATION, Constants
+from evolve.judge.trials import Trials
+from evolve.search.fitting import rescaled
+from evolve.search.probe import Stretch
+from primitives.abstract import analyse
+from primitives.program import Program, ProgramError
+
+#: Generations of constants of a structure, on each task, in each round.
+ROUNDS = (2, 4, 8)
+#: Structures that the last round leaves, for the fresh seeds.
+SURVIVORS = 4
+#: Factors of the update that are in a structure's first generation, where a constant can be it.
+SCALES = (0.25, 0.5, 2.0, 4.0)
+#: Seeds of a generation, every one of its own; and other ones, of the result after a round, and
+#: after the last.
+CHOOSING, CHECKING, SETTLING = 2, 8, 32
+#: Where the other ones begin.
+CHECK = 900_000
+#: Fresh seeds at first, and at most, and the standard error that is wanted.
+SEEDS, MOST_SEEDS, ERROR = 16, 128, 0.004
+#: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
+#: in the place of its sign had 0.001 to 0.002 on `text_transformer` and 0.004 on `digits_vit`.
+TUNING = 0.003
+#: Further behind the best than so many standard errors nothing is in question any more.
+CLEAR = 3.0
+#: In a round, what is so far behind the best is out at once.
+HOPELESS = 0.08
+
+
+class Judge(NamedTuple):
+    """A task of the tournament.
+
+    Attributes:
+        trials: on this task alone.
+        baseline: the tuned start there: its score is 0.
+    """
+
+    trials: Trials
+    baseline: Program
+
+    def gain(self) -> float:
+        """By how much training lowers the baseline's mean loss."""
+        return self.trials.untrained - self.trials.mean(self.baseline, SEEDS)
+
+
+@dataclass
+class Structure:
+    """A structure in the tournament, and how it stands.
+
+    Attributes:
+        program: as it was found.
+        starts: for each task constants to begin with.
+        origin: where it comes from: a program's number, and what was done to it.
+        generations: of its constants, on each task.
+        tuned: for each task the program with the best constants.
+        scores: for each task its score on each fresh seed.
+        failed: whether a training on fresh seeds did.
+    """
+
+    program: Program
+    starts: Mapping[str, Sequence[Program]]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    generations: int = 0
+    constants: dict[str, Constants] = field(default_factory=dict)
+    tuned: dict[str, Program] = field(default_factory=dict)
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    failed: bool = False
+
+    @property
+    def key(self) -> str:
+        """Equal for programs that differ in constants alone."""
+        return analyse(self.program).structure
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Slots, and statements."""
+        analysis = analyse(self.program)
+        return len(analysis.slots), analysis.statements
+
+    @property
+    def fresh(self) -> np.ndarray:
+        """The score on each fresh seed, the mean over tasks."""
+        if self.failed or not self.scores:
+            return np.empty(0)
+        return np.mean(list(self.scores.values()), axis=0)
+
+    @property
+    def score(self) -> float:
+        """The mean over fresh seeds; minus infinity if there are none."""
+        return float(self.fresh.mean()) if self.fresh.size else -math.inf
+
+
+class Tournament:
+    """Structures against each other on some tasks.
+
+    Arguments:
+        judges: the tasks, by name.
+    """
+
+    def __init__(self, judges: Mapping[str, Judge]) -> None:
+        self._judges = judges
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks; the constants of the first are those that are shown."""
+        return tuple(self._judges)
+
+    @property
+    def trials(self) -> Trials:
+        """The trainings on the first task."""
+        return self._judges[self.tasks[0]].trials
+
+    def stretches(self, task: str) -> list[Stretch]:
+        """The recorded gradients of a task, if there are any."""
+        known = self._judges[task].trials.tasks[task].get("stretch")
+        return [Stretch(known)] if known else []
+
+    def play(
+        self, structures: Sequence[Structure], rounds: Sequence[int], survivors: int = SURVIVORS
+    ) -> list[Structure]:
+        """The structures that came through all rounds, with scores on fresh seeds.
+
+        Arguments:
+            structures: different ones; their order is of no importance.
+            rounds: the generations of each round.
+            survivors: no round leaves fewer, but for those that are hopeless.
+        """
+        left = sorted(structures, key=lambda s: s.key)
+        for generations in rounds:
+            self._tune(left, generations)
+            left = self._better(left, max(survivors, -(-len(left) // 2)), CHECKING)
+        return self._better(left, survivors, SETTLING) if rounds else left
+
+    def _tune(self, structures: Sequence[Structure], generations: int) -> None:
+        """So many generations more for each structure on each task."""
+        for name, judge in self._judges.items():
+            for structure in structures:
+                if name not in structure.constants:
+                    structure.constants[name] = self._begun(structure, name)
+            first = structures[0].generations
+            for generation in range(first, first + generations):
+                asked = [s.constants[name].ask() for s in structures]
+                programs = [p for group in asked for p in group]
+                levels = iter(judge.trials.choose(programs, CHOOSING, CHOOSING * generation))
+                for structure, group in zip(structures, asked, strict=True):
+                    if group:
+                        structure.constants[name].tell([next(levels) for _ in group])
+        for structure in structures:
+            structure.generations += generations
+
+    def _begun(self, structure: Structure, name: str) -> Constants:
+        """The first generation: the constants that are known, at some scales of the update."""
+        starts = list(structure.starts[name])
+        stretches = self.stretches(name)
+        for factor in SCALES if stretches else ():
+            try:
+                other = rescaled(starts[0], factor, stretches)
+            except ProgramError:
+                continue
+            if analyse(other).structure == structure.key:
+                starts.append(other)
+        return Constants(int(structure.key[:8], 16), starts)
+
+    def _better(self, structures: Sequence[Structure], count: int, seeds: int) -> list[Structure]:
+        """So many of the best, on seeds that no constants were chosen on, and none hopeless."""
+        scores = dict.fromkeys((s.key for s in structures), 0.0)
+        for name, judge in self._judges.items():
+            # The mean of a distribution may be worse than what it began with.
+            both = [[s.constants[name].best, s.constants[name].start] for s in structures]
+            first = CHECK + SETTLING * structures[0].generations
+            programs = [judge.baseline, *(p for pair in both for p in pair)]
+            base, *levels = judge.trials.choose(programs, seeds, first)
+            for place, structure in enumerate(structures):
+                best, start = levels[2 * place : 2 * place + 2]
+                structure.tuned[name] = both[place][0 if best <= start else 1]
+                unit = judge.gain() / judge.trials.untrained
+                scores[structure.key] += (base - min(best, start)) / unit / len(self._judges)
+        ranked = sorted(structures, key=lambda s: (-scores[s.key], s.size, s.key))[:count]
+        best = scores[ranked[0].key]
+        return [s for s in ranked if scores[s.key] > best - HOPELESS] or ranked[:1]
+
+    def score(self, structures: Sequence[Structure]) -> None:
+        """Train structures on fresh seeds, until the differences to the best are known."""
+        self._train(structures, SEEDS)
+        while near := in_question(structures):
+            self._train(near, 2 * min(len(s.fresh) for s in near))
+
+    def _train(self, structures: Sequence[Structure], seeds: int) -> None:
+        """Each of them on so many fresh seeds, if it was trained on fewer."""
+        behind = [s for s in structures if not s.failed and len(s.fresh) < seeds]
+        for name, judge in self._judges.items():
+            base, *found = judge.trials.deciding(
+                [judge.baseline, *(s.tuned[name] for s in behind)], seeds
+            )
+            for structure, losses in zip(behind, found, strict=True):
+                if base is None or losses is None:
+                    structure.failed = True
+                    continue
+                pairs = zip(base[name], losses[name], strict=True)
+                structure.scores[name] = [(b - x) / judge.gain() for b, x in pairs]
+
+
+def cost(structures: int, rounds: Sequence[int], survivors: int = SURVIVORS) -> int:
+    """About so many trainings on every task a tournament takes."""
+    total, left = 0, structures
+    for generations in rounds:
+        total += left * (generations * GENERATION * CHOOSING + 2 * CHECKING)
+        left = min(left, max(survivors, -(-left // 2)))
+    return total + 2 * left * SETTLING + (min(left, survivors) + 1) * 2 * SEEDS
+
+
+def difference(structure: Structure, best: Structure) -> tuple[float, float]:
+    """By how much a structure is worse than the best, seed by seed, and the standard error.
+
+    That has two sources: the seeds, and the luck of two tunings.
+    """
+    if structure is best:
+        return 0.0, 0.0
+    count = min(len(structure.fresh), len(best.fresh))
+    if count < 2:
+        return math.inf, 0.0
+    behind = best.fresh[:count] - structure.fresh[:count]
+    seeds = float(behind.var(ddof=1)) / count
+    return float(behind.mean()), math.sqrt(seeds + 2 * TUNING**2 / len(best.scores))
+
+
+def best_of(structures: Sequence[Structure]) -> Structure:
+    """The one with the highest score; of equals the simpler."""
+    return min(structures, key=lambda s: (-s.score, s.size, s.key))
+
+
+def in_question(structures: Sequence[Structure]) -> list[Structure]:
+    """The best, and those that more seeds may show to be level with it; none if all is clear."""
+    best = best_of(structures)
+    near = []
+    for structure in structures:
+        mean, error = difference(structure, best)
+        known = error <= ERROR or min(len(structure.fresh), len(best.fresh)) >= MOST_SEEDS
+        if structure is not best and mean <= CLEAR * error and not known:
+            near.append(structure)
+    return [best, *near] if near else []
+
+
+def champion(structures: Sequence[Structure]) -> Structure:
+    """The simplest structure within one standard error of the best."""
+    best = best_of(structures)
+    level = [s for s in structures if s is best or _is_level(s, best)]
+    return min(level, key=lambda s: (s.size, -s.score, s.key))
+
+
+def _is_level(structure: Structure, best: Structure) -> bool:
+    mean, error = difference(structure, best)
+    return mean <= error
