@@ -8,6 +8,7 @@ from typing import Any
 from evolve.budget import Budget
 from evolve.closing import close_run, steps_wanted
 from evolve.judge import ending
+from evolve.judge.trials import Trials
 from evolve.judge.tuning import tuned_start
 from evolve.programs import load_program
 from evolve.provenance import provenance
@@ -67,6 +68,9 @@ def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) 
         budgets: to go on for, beside what is left.
         observe: called often; it may raise, and the next session goes on.
     """
+    others = [t for t in Config.from_json(log.meta("config")).judge_tasks if t not in pool.tasks]
+    if others and log.meta("tasks") is None:
+        Trials(pool, tasks=others)  # a task that cannot be used is told now, not after the search
     driver = Driver(log, pool, observe, steps_wanted(_steps(log, pool)))
     for budget in budgets:
         driver.add_budget(budget)

@@ -90,6 +90,19 @@ def test_a_run_that_begins_with_lion_is_no_discovery(cli: Cli, tmp_path: Path) -
     assert known == {"lion": False, "paper-program-1": False, "signum": None}
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("nope", "there is no task 'nope'"), ("no.module:x", "no module 'no'")]
+)
+def test_a_task_that_cannot_judge_is_told_before_the_search(
+    cli: Cli, tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / "run.toml").write_text(f'judge_tasks = ["quadratic", "{name}"]\n')
+    options = ["--tasks", "quadratic", "--budget", "100000evals", "--workers", 0]
+    run = tmp_path / "run"
+    code, _, err = cli("run", *options, "--config", tmp_path / "run.toml", "--out", run)
+    assert code == 2 and said in err and not run.exists()
+
+
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of made-up trainings that was closed; larger rungs are made up too."""

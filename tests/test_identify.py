@@ -15,13 +15,12 @@ from strategies import examples
 from test_algebra import program
 
 from evolve.cli import main
-from evolve.judge.trials import Interval
 from evolve.understand import identify as module
 from evolve.understand.identify import identified, identify
 from evolve.understand.likeness import FAMILIES
 from evolve.understand.naming import name
 from evolve.understand.signs import SignRule, best_one_beta
-from evolve.understand.simplify import Chain, prove
+from evolve.understand.simplify import prove
 from primitives.algebra.reading import G
 from primitives.text import from_text
 from primitives.zoo import zoo
@@ -189,7 +188,7 @@ TERM, SIGN = "update = interp(update, x, 0.99)", "update = sign(x)"
 
 def kept(statement: str, loss: float | None, by: str = "update = update * 0.01") -> dict[str, Any]:
     """A removal that was tried, of a statement of BLEND."""
-    shown = None if loss is None else Interval(loss, loss - 0.002, loss + 0.002, 96)._asdict()
+    shown = None if loss is None else {"mean": loss, "error": 0.001, "pairs": 96}
     bare = BLEND.replace(statement, by)
     return {"statement": statement, "program": bare, "loss_of_quality": shown}
 
@@ -207,7 +206,7 @@ def kept(statement: str, loss: float | None, by: str = "update = update * 0.01")
 def test_lion_and_a_statement_that_matters_is_lion_not_exactly(
     tried: list[dict[str, Any]], family: str | None
 ) -> None:
-    found = name(Chain(from_text(BLEND), kept=tried))
+    found = name(from_text(BLEND), tried)
     assert (found.family, found.exact) == (family, False)
     assert identified(from_text(BLEND)).family is None
     if family is not None:
@@ -215,7 +214,7 @@ def test_lion_and_a_statement_that_matters_is_lion_not_exactly(
             {"b1": 0.7, "b2": 0.9, "learning_rate": 0.01}, rel=1e-5
         )
         (extra,) = found.extra
-        assert "0.0060, 95 % interval 0.0040 to 0.0080" in extra
+        assert "0.0060 ± 0.0010" in extra
         jsonschema.validate(asdict(found), json.loads(SCHEMA.read_text()))
 
 
@@ -245,7 +244,7 @@ def test_lion_with_a_schedule_that_matters_is_not_exactly_lion(
     tried: list[tuple[str, str, float]], exact: bool
 ) -> None:
     losses = [{**kept("", loss), "program": CAPPED.replace(old, new)} for old, new, loss in tried]
-    found = name(Chain(from_text(CAPPED), kept=losses))
+    found = name(from_text(CAPPED), losses)
     assert (found.family, found.exact) == ("lion", exact)
     assert bool(found.extra) != exact
 
@@ -254,7 +253,7 @@ def test_lion_with_a_decay_that_matters_is_lion() -> None:
     """Decoupled weight decay is a parameter of Lion, not something more."""
     decayed = CAPPED.replace("    lr = clip(0.6, lr)", "    y = w * 0.1\n    update = update + y")
     tried = {**kept("", 0.006), "program": CAPPED.replace("    lr = clip(0.6, lr)\n", "")}
-    found = name(Chain(from_text(decayed), kept=[tried]))
+    found = name(from_text(decayed), [tried])
     assert (found.family, found.exact, found.extra) == ("lion", True, [])
     assert found.parameters["weight_decay"] == pytest.approx(0.1)
 

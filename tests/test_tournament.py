@@ -20,7 +20,7 @@ from evolve.judge import tournament as rules
 from evolve.judge.constants import GENERATION, Constants
 from evolve.judge.entrants import entrants
 from evolve.judge.tournament import Structure, best_of, champion, difference, in_question
-from evolve.judge.trials import CHOOSING, DECIDING
+from evolve.judge.trials import CHOOSING, DECIDING, Trials
 from evolve.search.log import RunLog
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -142,6 +142,23 @@ def test_each_structure_is_judged_at_its_best_constants_on_each_task() -> None:
     tournament(pool).play([structure], (2, 8, 8))
     for task, best in (("a", 0.03), ("b", 0.003)):
         assert structure.tuned[task].constants[0] == pytest.approx(best, rel=0.35)
+
+
+def test_a_start_is_tuned_from_afar() -> None:
+    """The paper's decay of 0.999 is six powers of e from what 400 steps want."""
+
+    def loss(of: Program) -> float:
+        decay, scale = of.constants[0], of.constants[-1]
+        if not 0 < decay < 1 or scale <= 0:
+            return 1.9
+        away = math.log(decay / (1 - decay) / 4) ** 2 + math.log(scale / 0.03) ** 2
+        return 1.0 + 0.5 * min(away / 50, 1.5)
+
+    start = program("m", "m = interp(g, m, 0.999)", "update = m * 0.001")
+    pool = MadeUp(loss, noise=0.01)
+    tuned = Trials(pool).tune(start, 280)  # type: ignore[arg-type]
+    assert tuned.constants == pytest.approx((0.8, 0.03), rel=0.5)
+    assert len({request["seeds"][0] for request in pool.asked}) > 20, "no luck with one seed"
 
 
 def test_constants_that_were_better_from_the_first_are_kept() -> None:

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     budget = parse_budget(arguments.budget)
     settings = _settings(arguments)
     config = configured(settings)
-    check_names(config.tasks)
+    check_names((*config.tasks, *config.judge_tasks))
     workers = worker_count(arguments.workers, config)
     folder = Path(arguments.out) if arguments.out else _free_folder()
     told = facts(config, settings["start"], arguments.budget)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from scipy.stats import t as student
 
 from evolve.errors import BadInput
-from evolve.judge.constants import Constants
+from evolve.judge.constants import GENERATION, Constants
 from evolve.search.fitness import Losses
+from evolve.search.mutation import child_rng, mutate_constants
 from evolve.workers import Pool
 from evolve.workers.base import START_LIMIT
 from primitives.abstract import analyse
@@ -246,14 +247,33 @@ class Trials:
         ranked = [[(s, p, next(levels)) for s, p in group] for group in groups]
         return [min(group, key=lambda entry: entry[2]) for group in ranked]
 
-    def tune(self, program: Program, trials: int) -> Program:
-        """The program with its constants tuned in about so many trials."""
-        constants = Constants(0, [program])
-        while constants.trials < trials and (asked := constants.ask()):
+    def tune(self, program: Program, trials: int, seed: int = 0) -> Program:
+        """The program with its constants tuned, from wherever they are.
+
+        Constants-only evolution comes first, since good constants may be far away. Then CMA-ES,
+        with a third as many trials, averages out what was luck.
+        """
+        found = self._evolved(program, trials, seed)
+        constants = Constants(seed, [found])
+        while constants.trials <= trials // 3 and (asked := constants.ask()):
             constants.tell(self.choose(asked, first=self._choosing * constants.trials))
-        best = [constants.best, program]
+        best = [constants.best, found]
         levels = self.choose(best, 4 * self._choosing, CHECK)
-        return best[0] if levels[0] <= levels[1] else program
+        return best[0] if levels[0] <= levels[1] else found
+
+    def _evolved(self, program: Program, trials: int, seed: int) -> Program:
+        population = [(program, self.choose([program])[0])]
+        for start in range(0, trials, GENERATION):
+            children = []
+            for number in range(start, start + GENERATION):
+                rng = child_rng(seed, number)
+                drawn = [population[rng.randrange(len(population))] for _ in range(5)]
+                parent = min(drawn, key=lambda entry: entry[1])[0]
+                children.append(mutate_constants(parent, rng).program)
+            levels = self.choose(children)
+            population = [*population, *zip(children, levels, strict=True)]
+            population = sorted(population, key=lambda entry: entry[1])[:20]
+        return population[0][0]
 
     def deciding(
         self, programs: Sequence[Program], pairs: int, split: str = VALIDATION

@@ -26,11 +26,11 @@ from evolve.search.config import Config
 from evolve.search.fitting import rescaled
 from evolve.search.probe import Stretch
 from evolve.workers import Pool, Setup, open_pool
-from primitives.program import Program
+from primitives.program import Program, Statement, constant
 from primitives.text import from_text, to_text
 
 #: Constants tried on the first rung, and at a larger one, and the seeds of each trial.
-FIRST, LARGER, SEEDS = 160, 64, 2
+FIRST, LARGER, SEEDS = 280, 64, 2
 #: Factors of the update that are tried at a larger rung beside 1.
 FACTORS = (0.125, 0.25, 0.5, 2.0)
 SHIPPED = Path(__file__).with_name("tunings.json")
@@ -114,8 +114,11 @@ def _tune(
     first: Trials, large: Trials, rung: int, start: str, seeds: int, effort: int = 1
 ) -> Tuning:
     tries = (FIRST * effort, LARGER * effort if rung > 1 else 0)
-    ((best, _),) = first.at_best_scale([from_text(start)])
-    best = _folded(best, from_text(start), first.tasks)
+    starts = [from_text(start), _faster(from_text(start))]
+    scaled = [program for program, _ in first.at_best_scale(starts)]
+    # Folded, for evolution changes one scale with less trouble than two.
+    folded = [_folded(b, s, first.tasks) for b, s in zip(scaled, starts, strict=True)]
+    best = min(zip(first.choose(folded), folded, strict=True), key=lambda entry: entry[0])[1]
     best = first.tune(best, tries[0]) if best.constants else best
     if rung > 1:
         ((best, _),) = large.at_best_of([best], FACTORS)
@@ -130,6 +133,26 @@ def _tune(
         steps=first.steps + (large.steps if rung > 1 else 0),
         cost=first.steps + (rung * large.steps if rung > 1 else 0),
         provenance=provenance(),
+    )
+
+
+def _faster(program: Program) -> Program:
+    """The program with no decay above 0.8.
+
+    A decay of 0.999 remembers more steps than a small task has, and is hard to get away from:
+    every constant between would be worse, at the scale that suits the long memory. From there alone
+    560 trials left AdamW at 2.40 on `text_transformer`; from 0.8 it comes to 2.30.
+    """
+    return program.with_statements(
+        Statement(
+            statement.target,
+            statement.function,
+            tuple(
+                constant(0.8) if isinstance(a, float) and 0.8 < a < 1 else a
+                for a in statement.arguments
+            ),
+        )
+        for statement in program.statements
     )
 
 

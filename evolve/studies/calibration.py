@@ -38,7 +38,7 @@ from primitives.zoo import zoo
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.task import Task
 
-TEXT, VIT = CATALOG["text_transformer"], CATALOG["digits_vit"]
+TEXT, VIT = replace(CATALOG["text_transformer"], schedule="sqrt"), CATALOG["digits_vit"]
 
 #: Candidate proxies: the built-in ones, and variants of schedule, batch and horizon.
 CANDIDATES: dict[str, Task] = {

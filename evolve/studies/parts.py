@@ -39,17 +39,17 @@ from evolve.workers import Pool, SerialPool
 from evolve.workers.base import START_LIMIT
 from primitives.text import from_text
 
-#: AdamW with the constants that `way` came to.
+#: AdamW with the constants that are recorded for the default task.
 START = """\
 def train(w, g, m, v, lr):
     g2 = square(g)
-    m = interp(g, m, 0.2887017)
-    v = interp(g2, v, 0.65246546)
+    m = interp(g, m, 0.5405917)
+    v = interp(g2, v, 0.8951923)
     sqrt_v = sqrt(v)
     update = m / sqrt_v
-    wd = w * 0.018800864
+    wd = w * 0.008539567
     update = update + wd
-    lr = lr * 0.026191
+    lr = lr * 0.025116302
     update = update * lr
     return update, m, v
 """

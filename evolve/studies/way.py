@@ -21,9 +21,10 @@ from primitives.text import from_text
 from primitives.zoo import zoo
 
 
-def rule(slots: str, *statements: str) -> Program:
-    """A program that ends by scaling its update by `lr`."""
-    lines = [*statements, "lr = lr * 0.001", "update = update * lr"]
+def rule(slots: str, *statements: str, last: float = 0.001) -> Program:
+    """A program that ends by scaling its update by `lr` and, unless it is 1, a constant."""
+    scale = [f"lr = lr * {last}"] if last != 1.0 else []
+    lines = [*statements, *scale, "update = update * lr"]
     names = "".join(f", {slot}" for slot in slots.split())
     body = "\n    ".join([*lines, f"return update{names}"])
     return from_text(f"def train(w, g{names}, lr):\n    {body}\n")

@@ -157,7 +157,7 @@ class Ablation:
                 scaled = rescaled(shorter, factor(shorter, program, stretches), stretches)
             except ProgramError:
                 continue
-            if cost(scaled) <= cost(program):
+            if cost(scaled) <= cost(program) and _functions(scaled) != _functions(program):
                 key = analyse(scaled).structure
                 found.setdefault(key, (f"{how} for a factor", []))[1].append(scaled)
         return found
@@ -215,6 +215,10 @@ def _loss(structure: Structure, other: Structure) -> dict[str, Any] | None:
     mean, error = difference(structure, other)
     pairs = min(len(structure.fresh), len(other.fresh))
     return {"mean": mean, "error": error, "pairs": pairs}
+
+
+def _functions(program: Program) -> list[str]:
+    return sorted(statement.function for statement in live_program(program).statements)
 
 
 def removals(program: Program) -> Iterator[tuple[str, Program]]:
