@@ -43,13 +43,13 @@ from primitives.text import from_text
 START = """\
 def train(w, g, m, v, lr):
     g2 = square(g)
-    m = interp(g, m, 0.5405917)
-    v = interp(g2, v, 0.8951923)
+    m = interp(g, m, 0.5061074)
+    v = interp(g2, v, 0.8336147)
     sqrt_v = sqrt(v)
     update = m / sqrt_v
-    wd = w * 0.008539567
+    wd = w * 0.015164837
     update = update + wd
-    lr = lr * 0.025116302
+    lr = lr * 0.023232082
     update = update * lr
     return update, m, v
 """
