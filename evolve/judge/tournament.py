@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evolve.judge.constants import GENERATION, Constants
-from evolve.judge.trials import Trials
+from evolve.judge.trials import CHECK, Trials
 from evolve.search.fitting import rescaled
 from evolve.search.probe import Stretch
 from primitives.abstract import analyse
@@ -41,8 +41,6 @@ SCALES = (0.25, 0.5, 2.0, 4.0)
 #: Seeds of a generation, every one of its own; and other ones, of the result after a round, and
 #: after the last.
 CHOOSING, CHECKING, SETTLING = 2, 8, 32
-#: Where the other ones begin.
-CHECK = 900_000
 #: Fresh seeds at first, and at most, and the standard error that is wanted.
 SEEDS, MOST_SEEDS, ERROR = 16, 128, 0.004
 #: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
@@ -145,7 +143,7 @@ class Tournament:
     def play(
         self, structures: Sequence[Structure], rounds: Sequence[int], survivors: int = SURVIVORS
     ) -> list[Structure]:
-        """The structures that came through all rounds, with scores on fresh seeds.
+        """The structures that came through all rounds, with their constants tuned on each task.
 
         Arguments:
             structures: different ones; their order is of no importance.
@@ -197,11 +195,11 @@ class Tournament:
             first = CHECK + SETTLING * structures[0].generations
             programs = [judge.baseline, *(p for pair in both for p in pair)]
             base, *levels = judge.trials.choose(programs, seeds, first)
+            unit = judge.gain() / judge.trials.untrained * len(self._judges)
             for place, structure in enumerate(structures):
                 best, start = levels[2 * place : 2 * place + 2]
                 structure.tuned[name] = both[place][0 if best <= start else 1]
-                unit = judge.gain() / judge.trials.untrained
-                scores[structure.key] += (base - min(best, start)) / unit / len(self._judges)
+                scores[structure.key] += (base - min(best, start)) / unit
         ranked = sorted(structures, key=lambda s: (-scores[s.key], s.size, s.key))[:count]
         best = scores[ranked[0].key]
         return [s for s in ranked if scores[s.key] > best - HOPELESS] or ranked[:1]
@@ -216,6 +214,7 @@ class Tournament:
         """Each of them on so many fresh seeds, if it was trained on fewer."""
         behind = [s for s in structures if not s.failed and len(s.fresh) < seeds]
         for name, judge in self._judges.items():
+            gain = judge.gain()
             base, *found = judge.trials.deciding(
                 [judge.baseline, *(s.tuned[name] for s in behind)], seeds
             )
@@ -224,7 +223,7 @@ class Tournament:
                     structure.failed = True
                     continue
                 pairs = zip(base[name], losses[name], strict=True)
-                structure.scores[name] = [(b - x) / judge.gain() for b, x in pairs]
+                structure.scores[name] = [(b - x) / gain for b, x in pairs]
 
 
 def cost(structures: int, rounds: Sequence[int], survivors: int = SURVIVORS) -> int:

@@ -257,13 +257,6 @@ class RunLog:
             found += self.records("number = ?", (found[-1].parent,))
         return found[::-1]
 
-    def complexity(self, number: int) -> tuple[int, int]:
-        """The live slots and statements of a program; the smaller, the simpler."""
-        ((slots, live),) = self.select(
-            "SELECT slots, live FROM programs WHERE number = ?", (number,)
-        )
-        return slots, live
-
     def select(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of an SQL query."""
         return self._connection.execute(query, parameters).fetchall()

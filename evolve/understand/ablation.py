@@ -45,9 +45,8 @@ class Ablation:
 
     Arguments:
         tournament: that judges.
-        rounds: the trials of each round.
+        rounds: the generations of constants of each round.
         task: whose constants the programs shown have.
-        prove: the steps that need no training.
         may_go_on: asked before anything is trained; once it says no, all stays as it is.
         show: called with each step of the champion, as soon as it is made.
 
@@ -60,7 +59,6 @@ class Ablation:
     tournament: Tournament
     rounds: Sequence[int]
     task: str
-    prove: Callable[[Program], Iterator[Step]] = proven_steps
     may_go_on: Callable[[], bool] = lambda: True
     show: Show = lambda step: None
     judged: list[Structure] = field(default_factory=list)
@@ -164,7 +162,7 @@ class Ablation:
 
     def _proven(self, best: Structure) -> Iterator[Structure]:
         """What the champion is proven to be equal to, if that is another structure."""
-        steps = list(self.prove(best.tuned[self.task]))
+        steps = list(proven_steps(best.tuned[self.task]))
         if steps and analyse(steps[-1].after).structure != best.key:
             yield self._variant(best, steps[-1].after, steps, "what is proven to do nothing")
 

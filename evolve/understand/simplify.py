@@ -66,7 +66,7 @@ def simplify(
     Arguments:
         program: valid.
         tournament: that judges what can be left away.
-        rounds: its trials of constants, in each round.
+        rounds: its generations of constants, in each round.
         evaluations: of a further evolution without insertions.
         show: called with every step as soon as it is made.
     """
