@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import ADAMW, UNTRAINED, Fold, answer, config
 from hypothesis import given
@@ -69,11 +71,12 @@ def test_who_is_ahead_by_luck_is_found_out() -> None:
         assert first is not None
         fell += record.fitness is None or record.fitness < first
     assert len(more) > 5 and fell > 0.55 * len(more)
-    # No program stands above the best for its luck on few seeds.
+    # No program stands far above the best for its luck on few seeds.
     race, best = fold.state.race, fold.state.race.best()
     assert best is not None
     top = race.expected(best)
-    assert max(race.expected(n) for n in fold.state.population.members()) <= top
+    for member in fold.state.population.members():
+        assert race.expected(member) <= top + 2 * 0.05 / math.sqrt(max(race[member].seeds, 1))
 
 
 def test_newcomers_are_not_barred_by_a_seed_that_suits_the_start() -> None:
@@ -88,7 +91,7 @@ def test_newcomers_are_not_barred_by_a_seed_that_suits_the_start() -> None:
         return given
 
     fold = Fold(config(replicates=LADDER, **OPEN), unlucky)
-    fold.run(250)
+    fold.run(600)
     race = fold.state.race
     rows = [r for r in fold.proposals() if r.outcome == FINISHED and r.source is None]
     trained = [r.number for r in rows if race[r.number].fitness is not None]
@@ -127,7 +130,7 @@ def test_the_front_is_what_no_program_as_short_beats(each: list[tuple[int, int, 
     race = Race((1,), {"a": [2.0]}, niches=2)
 
     def enters(number: int, live: int, thousandths: int, niche: int) -> bool:
-        result = Result(number, niche, live, 0)
+        result = Result(number, niche, live, "", 0)
         race.append(result)
         race.note(result, FINISHED, {"a": [[1.0 - thousandths / 1000]]})
         return race.joins_front(result)
@@ -152,3 +155,16 @@ def test_the_front_is_what_no_program_as_short_beats(each: list[tuple[int, int, 
         top = max((v for _, v in front.values()), default=0)
         far = {n for n, (_, v) in front.items() if top - v > 1000 * NEAR + 0.5}
         assert not far & {*race.elite(niche)} and {*race.elite(niche)} <= front.keys()
+
+
+@given(st.integers(2, 40), st.integers(0, 1000))
+def test_the_noise_of_a_seed_is_told_from_its_effect(programs: int, seed: int) -> None:
+    """The root mean square of what is left in a table of two factors, as NumPy finds it."""
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(programs, 8)) + random.normal(size=8) + random.normal()
+    effects = SeedEffects(8)
+    for row in table:
+        effects.note(row.tolist())
+    centered = table - table.mean(axis=1, keepdims=True)
+    left = centered - centered.mean(axis=0)
+    assert effects.noise == pytest.approx(math.sqrt((left**2).sum() / 8 / (programs - 1)))

@@ -51,11 +51,12 @@ def test_a_parent_is_the_fitter_of_two_random_members() -> None:
         if step is not Step.DRAFT:
             continue
         rng, members = child_rng(0, before.drafted), before.population.members()
-        rng.random(), rng.random()  # constants alone, elite
+        rng.random()  # elite
         one, other = (members[rng.randrange(len(members))] for _ in range(2))
         value, number = {n: before.race.expected(n) for n in (one, other)}, before.drafted
-        if value[one] != value[other]:
-            assert drafted(fold, number).parent == max((one, other), key=value.__getitem__)
+        draft = drafted(fold, number)
+        if value[one] != value[other] and not draft.constants:
+            assert draft.parent == max((one, other), key=value.__getitem__)
             settled += 1
     assert settled > 20
 
@@ -172,7 +173,8 @@ def test_a_restored_search_goes_on_as_if_never_interrupted(config: Config, cuts:
     uninterrupted.run(40)
     fold = Fold(config)
     for step in range(100_000):
-        if step in cuts and not fold.state.draining:
+        # What the budget decides is not in these rows.
+        if step in cuts and fold.state.evaluated < 40:
             fold = fold.restored()
         if not fold.step(40):
             break
@@ -222,13 +224,13 @@ def test_hits_take_the_earlier_result_and_what_is_found_later() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_so_many_of_the_children_differ_in_constants_alone(share: float) -> None:
+def test_so_many_of_the_trained_programs_differ_in_constants_alone(share: float) -> None:
     fold = Fold(config(constants_share=share))
     fold.run(200)
-    rows = fold.proposals()
+    rows = [r for r in fold.proposals() if r.source is None]
     tuned = [r for r in rows if r.mutation == CONSTANTS]
     # Their parent may have no constant that counts.
-    assert share - 0.12 < len(tuned) / len(rows) < share + 0.1
+    assert share - 0.1 < len(tuned) / len(rows) < share + 0.05
     for record in tuned:
         assert record.structure == fold.rows[record.parent or 0].structure
 

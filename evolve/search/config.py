@@ -40,8 +40,12 @@ class Config:
         elite_share: share of the parents that are elite, the best of their length; the
             others are drawn from the population by tournament.
         complexity_cost: of a live statement, in fitness, when parents are chosen.
-        constants_share: share of the children that differ from their parent in constants
-            alone; the others come from the paper's three mutations, a third each.
+        constants_share: share of the trained programs that differ from their parent in
+            constants alone; the others come from the paper's three mutations, a third each.
+        constants_tournament: members drawn to choose the parent of such a program, beside
+            the elite.
+        optimism: what tuning is expected to bring a structure of which one program was
+            trained, in fitness; less by the square root of how many were.
         on_edges: share of the insertions that are made where their value is read; the
             others at a random place, for a random variable (the paper's). As many of the
             deletions undo such an insertion.
@@ -79,6 +83,8 @@ class Config:
     elite_share: float = 0.5
     complexity_cost: float = 0.005
     constants_share: float = 0.4
+    constants_tournament: int = 8
+    optimism: float = 0.015
     on_edges: float = 0.75
     probe: bool = True
     fitting: bool = True
@@ -95,12 +101,12 @@ class Config:
 
     def __post_init__(self) -> None:
         counts = ("population", "tournament", "structure_tries", "in_flight")
-        for name in counts:
+        for name in (*counts, "constants_tournament"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("elite_share", "constants_share", "on_edges"):
             fits = 0 <= getattr(self, name) <= 1
             _require(fits, name, getattr(self, name), "a share from 0 to 1")
-        for name in ("seed", "complexity_cost"):
+        for name in ("seed", "complexity_cost", "optimism"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.time_limit > 0, "time_limit", self.time_limit, "more than 0 seconds")
         growing = self.replicates == tuple(sorted(set(self.replicates)))

@@ -47,8 +47,12 @@ class Population:
 
     def draw(self, niche: int, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
         """The fittest of `size` members drawn from a niche; the first drawn wins a tie."""
+        return max(self.sample(niche, rng, size), key=rank)
+
+    def sample(self, niche: int, rng: random.Random, size: int) -> list[int]:
+        """`size` members of a niche; one may be drawn more than once."""
         members = self.niches[niche]
-        return max([members[rng.randrange(len(members))] for _ in range(size)], key=rank)
+        return [members[rng.randrange(len(members))] for _ in range(size)]
 
     def draw_niche(self, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
         """The fittest of `size` niches drawn from those that have members."""

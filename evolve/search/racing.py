@@ -12,6 +12,7 @@ that were trained on every seed, is added to the scores of those that were not.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +33,6 @@ from proxy_tasks.status import FINISHED, STOPPED
 #: Programs further behind the best of their niche, or the start program, in fitness, are not
 #: trained on more seeds.
 NEAR = 0.015
-#: Nor are those that are ahead by less.
-BETTER = 0.003
 #: How seeds differ is believed as if so many programs more had shown none.
 DOUBT = 1
 #: A niche has hurdles once so many of its members have finished.
@@ -49,6 +48,7 @@ class Result:
     Attributes:
         number: of the program that was trained.
         niche, live: where it competes, and its live statements.
+        structure: equal for programs that differ in constants alone.
         first: the first of its seeds; the others follow it.
         outcome: how its last training ended.
         marks: the losses on every seed so far; empty once nobody needs them.
@@ -59,6 +59,7 @@ class Result:
     number: int
     niche: int
     live: int
+    structure: str
     first: int
     outcome: str = ""
     marks: Marks | None = None
@@ -117,8 +118,13 @@ class Race:
         return outcome == FINISHED and not on_all and self._may_lead(result)
 
     def _may_lead(self, result: Result) -> bool:
-        """Whether training it on more seeds may show that it is ahead."""
-        return not self._effects.known or self._expected(result) >= self._bar(result) + BETTER
+        """Whether it is ahead by a standard error, so that more seeds may well show it again.
+
+        Whatever is ahead at all would take half of all trainings: one program of two is, on one
+        seed, that is as good as the best.
+        """
+        error = self._effects.noise / math.sqrt(result.seeds)
+        return not self._effects.known or self._expected(result) >= self._bar(result) + error
 
     def joins_front(self, result: Result) -> bool:
         """Whether a program that was trained on every seed is ahead; then it joins the front."""
@@ -187,6 +193,10 @@ class Race:
         """The highest worth of a niche's front."""
         return max(map(self.worth, self._fronts[niche]), default=_NOTHING)
 
+    def fittest(self, niche: int) -> float:
+        """The highest fitness that is to be expected of a niche's front."""
+        return max(map(self.expected, self._fronts[niche]), default=_NOTHING)
+
     def leads(self, result: Result) -> bool:
         """Whether it is the best of its niche."""
         return self._worth(result) >= self.best_of(result.niche)
@@ -237,6 +247,7 @@ class SeedEffects:
 
     def __init__(self, seeds: int) -> None:
         self._sums = [0.0] * seeds
+        self._squares = 0.0
         self._count = 0
         self._means: dict[tuple[int, int], float] = defaultdict(float)
 
@@ -245,10 +256,23 @@ class SeedEffects:
         """Whether any program was trained on every seed."""
         return self._count > 0
 
+    @property
+    def noise(self) -> float:
+        """The standard deviation of a fitness on one seed about that on all, the effect known.
+
+        Nothing until there are two programs to compare.
+        """
+        if self._count < 2:
+            return 0.0
+        effects = fmean((total / self._count) ** 2 for total in self._sums)
+        rest = max(self._squares / self._count - effects, 0.0)
+        return math.sqrt(rest * self._count / (self._count - 1))
+
     def note(self, scores: Sequence[float]) -> None:
         """A program was trained on every seed: its score on each of them."""
-        self._count += 1
         middle = fmean(scores)
+        self._squares += fmean((middle - one) ** 2 for one in scores)
+        self._count += 1
         for seed, one in enumerate(scores):
             self._sums[seed] += middle - one
         self._means = {}

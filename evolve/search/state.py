@@ -14,6 +14,7 @@ taking the same steps again (`restore`).
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
@@ -71,6 +72,9 @@ class State:
         self._known: dict[str, int] = {}
         #: Trainings of each structure since a niche had a new best: reason to try again.
         self._tries: Counter[str] = Counter()
+        #: All trainings of each structure, and those of programs that differ in constants.
+        self._trials: Counter[str] = Counter()
+        self._tuned = 0
         #: Of programs that may be parents.
         self.texts: dict[int, str] = {}
         self._lengths: list[int] = []
@@ -113,24 +117,37 @@ class State:
     def draft(self) -> Draft:
         """Choose the parent of the next child."""
         rng = child_rng(self.config.seed, self.drafted)
-        constants = rng.random() < self.config.constants_share
-        parent = self._parent(rng)
+        share = self.config.constants_share
+        constants = share > 0 and self._tuned <= share * self.evaluated
+        parent = self._parent(rng, constants)
         draft = Draft(self.drafted, parent, self.texts[parent], constants, rng.getrandbits(64))
         self.drafted += 1
         self.drafts.append(draft)
         return draft
 
-    def _parent(self, rng: random.Random) -> int:
+    def _parent(self, rng: random.Random, constants: bool) -> int:
         """One of the elite, which does not age, or the winner of a tournament.
 
-        The best short programs have few places for a mutation, so they are worth many.
+        The best short programs have few places for a mutation, so they are worth many. But
+        constants are tuned where that may bring most: a new structure's are hardly its best.
         """
         config = self.config
-        niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.best_of)
+        niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.fittest)
+        if constants:
+            drawn = self.population.sample(niche, rng, config.constants_tournament)
+            return max([*self.race.elite(niche), *drawn], key=self._prospect)
         elite = self.race.elite(niche) if rng.random() < config.elite_share else []
         if elite:
             return elite[rng.randrange(len(elite))]
         return self.population.draw(niche, rng, config.tournament, self._rank)
+
+    def _prospect(self, number: int) -> float:
+        """What a program is worth, and what tuning may still bring: the less, the more was tried.
+
+        As in Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
+        """
+        trials = self._trials[self.race[number].structure]
+        return self.race.worth(number) + self.config.optimism / math.sqrt(max(trials, 1))
 
     def _rank(self, number: int) -> tuple[float, int]:
         """The fitter wins a tournament, and of equals the shorter, dead statements included."""
@@ -320,6 +337,8 @@ class State:
             self.in_flight += 1
             self._known[record.functional_hash] = record.number
             self._tries[record.structure] += 1
+            self._trials[record.structure] += 1
+            self._tuned += record.mutation == CONSTANTS
         else:  # maybe it computes something new, but steps as that does
             self._known.setdefault(record.functional_hash, record.source)
 
@@ -359,7 +378,7 @@ class State:
 
     def _new_result(self, record: Record) -> Result:
         niche, first = self.niche(record.slots), self._first_seed(record.number)
-        return Result(record.number, niche, record.live, first)
+        return Result(record.number, niche, record.live, record.structure, first)
 
     def _set_hurdles(self) -> None:
         """Take the niches' medians anew: not at every commit, which would cost most."""
