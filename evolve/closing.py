@@ -63,8 +63,10 @@ class Plan(NamedTuple):
 
 #: From the largest down: the first that a run can afford, and the last in any case.
 PLANS = (
-    Plan(16, ROUNDS),
-    Plan(12, (2, 3, 6)),
+    Plan(32, (1, *ROUNDS)),
+    Plan(24, (1, 2, 4)),
+    Plan(16, (1, 2, 4)),
+    Plan(12, (1, 2, 4)),
     Plan(8, (2, 3, 4)),
     Plan(6, (2, 3), 1),
     Plan(4, (1, 2), 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -163,6 +164,7 @@ configurations = st.builds(
     constants_share=st.sampled_from([0.0, 0.5, 1.0]),
     tasks=st.sampled_from([("a",), ("a", "b")]),
     probe=st.booleans(),
+    patience=st.sampled_from([8, 2000]),
 )
 
 
@@ -353,3 +355,47 @@ def test_idle_slots_of_the_start_make_niches() -> None:
     text = to_text(Program(zoo("sgd").statements, ("m", "v")))
     state = Fold(config(start=text, objective="equal-memory")).state
     assert (state.niches, state.start_slots) == (4, 0)
+
+
+# -- rounds -------------------------------------------------------------------------
+
+
+def test_a_search_without_a_new_best_begins_again() -> None:
+    """After `patience` trainings; parents, front and cache are those of the new round alone."""
+    fold, began = Fold(config(patience=25, replicates=LADDER, **OPEN), lucky), [0]
+    for state, _ in states(fold, 300):
+        if state._first_row == began[-1]:
+            continue
+        began.append(state._first_row)
+        assert {*state.population.members()} == {START} == {*state.texts}
+        assert state.race.elite(0) == [START]
+    assert len(began) > 4
+    for record in fold.proposals():
+        if record.source not in (None, START):
+            assert bisect(began, record.source) == bisect(began, record.number)
+
+
+def test_what_is_in_flight_when_a_round_begins_takes_no_part() -> None:
+    fold = Fold(config(patience=20, in_flight=8, replicates=LADDER, **OPEN), lucky)
+    first, strangers = 0, 0
+    for before, step in states(fold, 300):
+        if before._first_row != first:
+            first = before._first_row
+            strangers += sum(r.number < first for r in before.pending)
+        members = before.population.members() if before.race else []
+        assert all(n == START or n >= first for n in members)
+        if step is Step.DRAFT:
+            parent = drafted(fold, before.drafted).parent
+            assert parent == START or parent >= first
+    assert strangers > 0
+
+
+def test_the_best_of_all_rounds_is_the_best() -> None:
+    fold = Fold(config(patience=20, replicates=LADDER, **OPEN), lucky)
+    best = float("-inf")
+    for before, _ in states(fold, 300):
+        found = before.race.best() if before.race else None
+        value = before.race.expected(found) if found is not None else 0.0
+        assert found is None or value >= best - 0.05  # seeds' effects become better known
+        best = max(best, value)
+    assert best > 0

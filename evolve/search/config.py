@@ -56,6 +56,8 @@ class Config:
             statements that change no step.
         structure_tries: how many programs of one structure the paper's mutations may train
             between two new bests.
+        patience: how many programs are trained without a new best before the search begins
+            again from the start program (arXiv 2302.06675, section 2.2: restarts).
         replicates: on how many seeds (initial weights and batches) a program is trained:
             first, and while it is ahead of the best so far, then, and so on.
         hurdle_slack: how far, at a quarter of the steps and at the end of the
@@ -89,6 +91,7 @@ class Config:
     probe: bool = True
     fitting: bool = True
     structure_tries: int = 2
+    patience: int = 2000
     replicates: tuple[int, ...] = (1, 2, 4, 8, 16)
     hurdle_slack: tuple[float, float] = (0.02, 0.05)
     tune_start: bool = True
@@ -100,7 +103,7 @@ class Config:
     closing_share: float = 0.4
 
     def __post_init__(self) -> None:
-        counts = ("population", "tournament", "structure_tries", "in_flight")
+        counts = ("population", "tournament", "structure_tries", "patience", "in_flight")
         for name in (*counts, "constants_tournament"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("elite_share", "constants_share", "on_edges"):

@@ -24,7 +24,7 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 8
+FORMAT = 9
 #: The number of the start program.
 START = 0
 #: The mutation of a row that trains its parent on more seeds: no program of its own.

@@ -7,10 +7,17 @@ niche this is plain regularized evolution (arXiv 2302.06675, section 2.2).
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from evolve.search.config import Config
+from evolve.search.racing import Race
+
+#: Niches drawn to choose the one that a parent comes from; the one with the fittest program wins.
+NICHES_DRAWN = 2
 
 
 class Population:
@@ -60,3 +67,50 @@ class Population:
         if len(settled) == 1:
             return settled[0]
         return max([settled[rng.randrange(len(settled))] for _ in range(size)], key=rank)
+
+
+class Parents:
+    """Chooses who becomes a parent.
+
+    Arguments:
+        config: of the run.
+        race: the results of all programs.
+
+    Attributes:
+        lengths: the statements of every program, dead ones included.
+        trials: trainings of each structure in this round.
+    """
+
+    def __init__(self, config: Config, race: Race) -> None:
+        self._config = config
+        self._race = race
+        self.lengths: list[int] = []
+        self.trials: Counter[str] = Counter()
+
+    def choose(self, population: Population, rng: random.Random, constants: bool) -> int:
+        """One of the elite, which does not age, or the winner of a tournament.
+
+        The best short programs have few places for a mutation, so they are worth many. But
+        constants are tuned where that may bring most: a new structure's are hardly its best.
+        """
+        config, race = self._config, self._race
+        niche = population.draw_niche(rng, NICHES_DRAWN, race.fittest)
+        if constants:
+            drawn = population.sample(niche, rng, config.constants_tournament)
+            return max([*race.elite(niche), *drawn], key=self._prospect)
+        elite = race.elite(niche) if rng.random() < config.elite_share else []
+        if elite:
+            return elite[rng.randrange(len(elite))]
+        return population.draw(niche, rng, config.tournament, self._rank)
+
+    def _prospect(self, number: int) -> float:
+        """What a program is worth, and what tuning may still bring: the less, the more was tried.
+
+        As in Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
+        """
+        trials = self.trials[self._race[number].structure]
+        return self._race.worth(number) + self._config.optimism / math.sqrt(max(trials, 1))
+
+    def _rank(self, number: int) -> tuple[float, int]:
+        """The fitter wins a tournament, and of equals the shorter, dead statements included."""
+        return self._race.worth(number), -self.lengths[number]

@@ -85,6 +85,7 @@ class Race:
         self._untrained = untrained
         self._all: list[Result] = []
         self._fronts: list[list[int]] = [[] for _ in range(niches)]
+        self._before: list[int] = []  # the fronts of earlier rounds
         self._effects = SeedEffects(replicates[-1])
 
     def __len__(self) -> int:
@@ -201,6 +202,15 @@ class Race:
         """Whether it is the best of its niche."""
         return self._worth(result) >= self.best_of(result.niche)
 
+    def leads_all(self, result: Result) -> bool:
+        """Whether it is the best of all niches, too."""
+        return all(self._worth(result) >= self.best_of(n) for n in range(len(self._fronts)))
+
+    def begin_round(self) -> None:
+        """Everything that is trained from now on races without what was found before."""
+        self._before += [number for front in self._fronts for number in front]
+        self._fronts = [[] for _ in self._fronts]
+
     def elite(self, niche: int) -> list[int]:
         """The front of a niche, but for what is far behind its best."""
         least = self.best_of(niche) - NEAR
@@ -212,12 +222,13 @@ class Race:
         return front[0] if front else None
 
     def front(self) -> list[int]:
-        """The fronts of all niches, of programs better than the start program; best first."""
-        found = [n for front in self._fronts for n in front if self.expected(n) > 0]
+        """The fronts of all niches and rounds, of programs better than the start; best first."""
+        fronts = [self._before, *self._fronts]
+        found = [n for front in fronts for n in front if self.expected(n) > 0]
         return sorted(found, key=lambda n: (-self.worth(n), self._all[n].live, n))
 
     def in_front(self, number: int) -> bool:
-        """Whether it is in a front."""
+        """Whether it is in a front of this round."""
         return any(number in front for front in self._fronts)
 
     # -- hurdles -----------------------------------------------------------

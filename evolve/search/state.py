@@ -14,8 +14,6 @@ taking the same steps again (`restore`).
 
 from __future__ import annotations
 
-import math
-import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -26,14 +24,12 @@ from evolve.search.config import Config
 from evolve.search.fitness import Hurdles, Losses, check_start
 from evolve.search.log import MORE_SEEDS, START, Record
 from evolve.search.mutation import CONSTANTS, child_rng
-from evolve.search.population import Population
+from evolve.search.population import Parents, Population
 from evolve.search.racing import Race, Result
 from evolve.search.steps import Child, Draft, Step
 from primitives.abstract import analyse
 from primitives.text import from_text
 
-#: Niches drawn to choose the one that a parent comes from; the one with the best program wins.
-NICHES_DRAWN = 2
 #: After so many drafts in a row of which nothing came, a child is accepted whatever it is.
 PATIENCE = 64
 #: Commits between two looks at the population's medians.
@@ -68,16 +64,16 @@ class State:
         self.generated = self.evaluated = 0  # programs; those trained
         self.draining = False
         self._in_vain = 0  # drafts of which nothing came, since the last row
+        #: The first draft and row of this round, and the programs trained until its last new best.
+        self._first_draft = self._first_row = self._improved = 0
         #: For each functional hash the program whose result is taken.
         self._known: dict[str, int] = {}
         #: Trainings of each structure since a niche had a new best: reason to try again.
         self._tries: Counter[str] = Counter()
-        #: All trainings of each structure, and those of programs that differ in constants.
-        self._trials: Counter[str] = Counter()
-        self._tuned = 0
+        self._tuned = 0  # programs trained that differ from their parent in constants alone
         #: Of programs that may be parents.
         self.texts: dict[int, str] = {}
-        self._lengths: list[int] = []
+        self._parents = Parents(config, self.race)
         self._hurdles: list[Hurdles | None] = [None] * self.niches
 
     # -- what comes next ---------------------------------------------------
@@ -119,39 +115,11 @@ class State:
         rng = child_rng(self.config.seed, self.drafted)
         share = self.config.constants_share
         constants = share > 0 and self._tuned <= share * self.evaluated
-        parent = self._parent(rng, constants)
+        parent = self._parents.choose(self.population, rng, constants)
         draft = Draft(self.drafted, parent, self.texts[parent], constants, rng.getrandbits(64))
         self.drafted += 1
         self.drafts.append(draft)
         return draft
-
-    def _parent(self, rng: random.Random, constants: bool) -> int:
-        """One of the elite, which does not age, or the winner of a tournament.
-
-        The best short programs have few places for a mutation, so they are worth many. But
-        constants are tuned where that may bring most: a new structure's are hardly its best.
-        """
-        config = self.config
-        niche = self.population.draw_niche(rng, NICHES_DRAWN, self.race.fittest)
-        if constants:
-            drawn = self.population.sample(niche, rng, config.constants_tournament)
-            return max([*self.race.elite(niche), *drawn], key=self._prospect)
-        elite = self.race.elite(niche) if rng.random() < config.elite_share else []
-        if elite:
-            return elite[rng.randrange(len(elite))]
-        return self.population.draw(niche, rng, config.tournament, self._rank)
-
-    def _prospect(self, number: int) -> float:
-        """What a program is worth, and what tuning may still bring: the less, the more was tried.
-
-        As in Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
-        """
-        trials = self._trials[self.race[number].structure]
-        return self.race.worth(number) + self.config.optimism / math.sqrt(max(trials, 1))
-
-    def _rank(self, number: int) -> tuple[float, int]:
-        """The fitter wins a tournament, and of equals the shorter, dead statements included."""
-        return self.race.worth(number), -self._lengths[number]
 
     # -- accepting ---------------------------------------------------------
 
@@ -188,6 +156,8 @@ class State:
         shorter, takes its parent's result.
         """
         draft = self.drafts.popleft()
+        if draft.number < self._first_draft:
+            return None  # its parent is of the round before
         for place, child in enumerate(children):
             known = self._known.get(child["functional_hash"])
             if known is None and child["alike"]:
@@ -325,7 +295,7 @@ class State:
         self._in_vain = 0
         self.proposed += 1
         self.pending.append(record)
-        self._lengths.append(record.statements)
+        self._parents.lengths.append(record.statements)
         if record.mutation == MORE_SEEDS:
             self._waiting.popleft()
             self.in_flight += 1
@@ -337,7 +307,7 @@ class State:
             self.in_flight += 1
             self._known[record.functional_hash] = record.number
             self._tries[record.structure] += 1
-            self._trials[record.structure] += 1
+            self._parents.trials[record.structure] += 1
             self._tuned += record.mutation == CONSTANTS
         else:  # maybe it computes something new, but steps as that does
             self._known.setdefault(record.functional_hash, record.source)
@@ -350,22 +320,53 @@ class State:
         if record.source is None:
             self.in_flight -= 1
             goes_on = self.race.note(result, str(record.outcome), record.losses or {})
+        if record.number == START:
+            self._populate()
+        elif record.number >= self._first_row:
+            self._take_part(record, result, goes_on)
+        if self.evaluated - self._improved >= self.config.patience:
+            self._begin_round()
+        if (len(self.race) - 1) % HURDLES_EVERY == 0:
+            self._set_hurdles()
+        return result
+
+    def _take_part(self, record: Record, result: Result, goes_on: bool) -> None:
+        """A program of this round joins the population, and the front if it is ahead."""
         if goes_on:
             self._waiting.append(record)
-        if record.number == START:
-            founders = [(START, self.niche(self.start_slots))]
-            capacity = self.config.population // self.niches or 1
-            self.population = Population(self.niches, capacity, founders)
-        elif record.mutation != MORE_SEEDS:
+        if record.mutation != MORE_SEEDS:
             self._enter(record.number, self.niche(record.slots))
         is_new = record.source is None or result.number == record.number
         if is_new and self.race.joins_front(result):
             self.texts.setdefault(result.number, record.program)  # it may have left
             if self.race.leads(result):
                 self._tries.clear()
-        if (len(self.race) - 1) % HURDLES_EVERY == 0:
-            self._set_hurdles()
-        return result
+            if self.race.leads_all(result):
+                self._improved = self.evaluated
+
+    def _populate(self) -> None:
+        """Everybody is the start program."""
+        founders = [(START, self.niche(self.start_slots))]
+        capacity = self.config.population // self.niches or 1
+        self.population = Population(self.niches, capacity, founders)
+        self.race.joins_front(self.race[START])
+
+    def _begin_round(self) -> None:
+        """Begin again: a search that found nothing for long is in a dead end, and another is not.
+
+        Nothing of what was found is used, but how seeds differ. What is in flight still belongs
+        to the round before.
+        """
+        self._first_draft, self._first_row = self.drafted, self.proposed
+        self._improved = self.evaluated
+        self._waiting.clear()
+        self._known = {hashed: n for hashed, n in self._known.items() if n == START}
+        self._tries.clear()
+        self._parents.trials.clear()
+        self.race.begin_round()
+        self._populate()
+        self.texts = {START: self.start}
+        self._set_hurdles()
 
     def _result(self, record: Record) -> Result:
         if record.source is not None:

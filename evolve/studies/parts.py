@@ -74,6 +74,7 @@ PARTS: dict[str, Part] = {
     "parsimony": Part("statements cost nothing", {"complexity_cost": 0.0}),
     "few tries of a structure": Part("as many as come, not two", {"structure_tries": 10**6}),
     "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
+    "bonus for little tuned": Part("as if all were tuned", {"optimism": 0.0}),
     "probe": Part("no steps before training, nor what needs them", {"probe": False}),
     "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
     "few seeds first": Part("every program is trained on 16", {"replicates": [16]}),
