@@ -30,8 +30,8 @@ def conclusion(s: dict[str, Any], start: str) -> Iterator[str]:
         yield f"No program was found that trains better than {start} with tuned constants."
     else:
         yield from _found(s, start)
-        if s["discovery"] is False:
-            yield "This is not a discovery: the run began with a program of that family."
+    if s["discovery"] is False:
+        yield "This is not a discovery: the run began with a program of that family."
     yield from _next(s["run"])
 
 
