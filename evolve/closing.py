@@ -24,7 +24,7 @@ from evolve.judge.searched import Searched, Watch
 from evolve.judge.tournament import ROUNDS, Structure, Tournament, best_of, cost, difference
 from evolve.search.config import Config
 from evolve.search.log import START, RunLog
-from evolve.understand.ablation import SURVIVORS, Ablation
+from evolve.understand.ablation import SURVIVORS, Ablation, core
 from evolve.understand.chain import exact_steps
 from evolve.understand.identify import Identity
 from evolve.understand.naming import name
@@ -107,7 +107,9 @@ def plan_for(run: Searched) -> Plan:
 def _tournament(run: Searched) -> dict[str, Any]:
     plan, tournament = plan_for(run), Tournament(run.judges())
     tasks = tournament.tasks
-    everyone = entrants(run.log, plan.entrants, tasks, _exact)
+    run.watch("finding the structures that take part")
+    stretches = [stretch for task in tasks for stretch in tournament.stretches(task)]
+    everyone = entrants(run.log, plan.entrants, tasks, _exact, lambda p: core(p, stretches))
     start = Structure(_exact(run.baseline), {t: [run.start(t)] for t in tasks}, {"id": START})
     everyone = [start, *(s for s in everyone if s.key != start.key)]
     found = tournament.play(everyone, plan.rounds)

@@ -37,7 +37,7 @@ class TextTransformer(Task):
     """A character language model on Python's own documentation text."""
 
     heads: int = 2
-    length: int = 16
+    length: int = 32
 
     def splits(self) -> Splits:
         return data.text_windows(self.length)

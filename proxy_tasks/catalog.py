@@ -16,10 +16,10 @@ _BUILT_IN: tuple[Task, ...] = (
     TextTransformer(
         name="text_transformer",
         width=16,
-        batch=16,
+        batch=8,
         steps=400,
         schedule="trapezoid",
-        summary="character language model on Python's documentation (one block, 16 characters)",
+        summary="character language model on Python's documentation (one block, 32 characters)",
     ),
     DigitsTransformer(
         name="digits_vit",

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolve.search.population import Population
+from evolve.search.population import Population, Structures
 
 entries = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=60)
 
@@ -53,3 +53,31 @@ def test_the_fittest_of_those_drawn_is_the_parent() -> None:
     for member in range(10):  # the largest of three uniform draws from 0..9
         share = ((member + 1) ** size - member**size) / 10**size
         assert abs(drawn[member] / 20_000 - share) < 0.02
+
+
+@given(
+    programs=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(-50, 50)), max_size=60
+    ),
+    capacity=st.integers(1, 5),
+)
+def test_of_each_structure_the_best_program_is_kept_of_the_best_structures(
+    programs: list[tuple[int, int, int]], capacity: int
+) -> None:
+    worth = [value for _, _, value in programs]
+    structures = Structures(2, capacity, lambda number: float(worth[number]))
+    kept: list[dict[int, int]] = [{}, {}]
+    for number, (niche, structure, value) in enumerate(programs):
+        before = {n for of in kept for n in of.values()} | {number}
+        own = kept[niche]
+        if structure not in own or worth[own[structure]] < value:
+            own[structure] = number
+        if len(own) > capacity:
+            del own[min(own, key=lambda s: worth[own[s]])]
+        after = {n for of in kept for n in of.values()}
+        gone = structures.enter(number, niche, str(structure))
+        assert (set() if gone is None else {gone}) == before - after
+        assert sorted(structures.of(niche)) == sorted(own.values())
+        assert all((n in structures) == (n in after) for n in before)
+    structures.clear()
+    assert structures.of(0) == structures.of(1) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from fakes import stretch
+from fakes import stretch, stretches
 from hypothesis import given, settings
 from made_up import Loss, MadeUp, entrant, lions, needs, tournament
 from strategies import examples, programs
@@ -22,9 +22,10 @@ from test_algebra import program, replay
 from evolve.cli import main
 from evolve.command import simplify as command
 from evolve.judge.trials import Interval, Trials
+from evolve.search.probe import resemblance
 from evolve.understand import chain as chain_module
 from evolve.understand import evidence, stream
-from evolve.understand.ablation import Ablation, removals, round_constants
+from evolve.understand.ablation import ALIKE, Ablation, core, removals, round_constants
 from evolve.understand.algebraic import Found, as_json, found_by_child, from_json, steps
 from evolve.understand.chain import exact_steps, proven_steps
 from evolve.understand.identify import identified
@@ -475,3 +476,37 @@ def test_what_was_found_before_the_algebra_ended_counts(
     command[2] = "import time; time.sleep(60)"
     assert found_by_child(zoo("adamw"), 0.2) == []
     assert "the algebra was ended after 0.2 s" in capsys.readouterr().err
+
+
+# -- what a program comes down to ----------------------------------------------------
+
+
+@settings(max_examples=examples(15, 500), deadline=None)
+@given(programs())
+def test_a_core_is_shorter_and_steps_alike(of: Program) -> None:
+    recorded = stretches(0)
+    found = core(of, recorded)
+    if found != of:
+        assert analyse(found).statements < analyse(of).statements
+        assert resemblance(found, of, recorded) > ALIKE
+    assert not any(resemblance(p, of, recorded) > ALIKE for _, p in removals(found))
+
+
+@pytest.mark.parametrize(
+    "ornament", ["update = arctan(update)", "lr = clip(lr, 0.5)", "v = exp(m)"]
+)
+@pytest.mark.parametrize("name", ["signum", "lion"])
+def test_ornaments_do_not_change_the_core(name: str, ornament: str) -> None:
+    lines = to_text(zoo(name)).splitlines()
+    place = next(i for i, line in enumerate(lines) if "sign(" in line) + 1
+    adorned = from_text("\n".join([*lines[:place], f"    {ornament}", *lines[place:]]) + "\n")
+    recorded = stretches(0, 1)
+    assert (
+        analyse(core(adorned, recorded)).structure == analyse(core(zoo(name), recorded)).structure
+    )
+
+
+def test_rules_that_step_differently_have_cores_of_their_own() -> None:
+    names = ("lion", "signum", "adamw", "sgd", "signsgd")
+    recorded = stretches(0, 1)
+    assert len({analyse(core(zoo(name), recorded)).structure for name in names}) == len(names)

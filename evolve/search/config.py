@@ -42,8 +42,8 @@ class Config:
         complexity_cost: of a live statement, in fitness, when parents are chosen.
         constants_share: share of the trained programs that differ from their parent in
             constants alone; the others come from the paper's three mutations, a third each.
-        constants_tournament: members drawn to choose the parent of such a program, beside
-            the elite.
+        structures: of how many structures of each niche, the best, the constants may be
+            tuned.
         optimism: what tuning is expected to bring a structure of which one program was
             trained, in fitness; less by the square root of how many were.
         on_edges: share of the insertions that are made where their value is read; the
@@ -85,15 +85,15 @@ class Config:
     elite_share: float = 0.5
     complexity_cost: float = 0.005
     constants_share: float = 0.4
-    constants_tournament: int = 8
-    optimism: float = 0.015
+    structures: int = 64
+    optimism: float = 0.05
     on_edges: float = 0.75
     probe: bool = True
     fitting: bool = True
     structure_tries: int = 2
     patience: int = 2000
     replicates: tuple[int, ...] = (1, 2, 4, 8, 16)
-    hurdle_slack: tuple[float, float] = (0.02, 0.05)
+    hurdle_slack: tuple[float, float] = (0.035, 0.05)
     tune_start: bool = True
     method: str = EVOLUTION
     without: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class Config:
 
     def __post_init__(self) -> None:
         counts = ("population", "tournament", "structure_tries", "patience", "in_flight")
-        for name in (*counts, "constants_tournament"):
+        for name in (*counts, "structures"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("elite_share", "constants_share", "on_edges"):
             fits = 0 <= getattr(self, name) <= 1

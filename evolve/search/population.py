@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from evolve.search.config import Config
-from evolve.search.racing import Race
+from evolve.search.racing import Race, Result
 
 #: Niches drawn to choose the one that a parent comes from; the one with the fittest program wins.
 NICHES_DRAWN = 2
@@ -54,12 +54,8 @@ class Population:
 
     def draw(self, niche: int, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
         """The fittest of `size` members drawn from a niche; the first drawn wins a tie."""
-        return max(self.sample(niche, rng, size), key=rank)
-
-    def sample(self, niche: int, rng: random.Random, size: int) -> list[int]:
-        """`size` members of a niche; one may be drawn more than once."""
         members = self.niches[niche]
-        return [members[rng.randrange(len(members))] for _ in range(size)]
+        return max([members[rng.randrange(len(members))] for _ in range(size)], key=rank)
 
     def draw_niche(self, rng: random.Random, size: int, rank: Callable[[int], Any]) -> int:
         """The fittest of `size` niches drawn from those that have members."""
@@ -67,6 +63,47 @@ class Population:
         if len(settled) == 1:
             return settled[0]
         return max([settled[rng.randrange(len(settled))] for _ in range(size)], key=rank)
+
+
+class Structures:
+    """The best program of each structure, for the best structures of each niche.
+
+    A new structure's constants are hardly its best: Lion's, begun from Signum, took 40 to 60
+    trials on `text_transformer` to pass it. In the population it would be gone before.
+
+    Arguments:
+        niches: how many there are.
+        capacity: structures kept of each niche.
+        worth: of a program.
+    """
+
+    def __init__(self, niches: int, capacity: int, worth: Callable[[int], float]) -> None:
+        self.capacity = capacity
+        self._worth = worth
+        self._best: list[dict[str, int]] = [{} for _ in range(niches)]
+
+    def __contains__(self, program: int) -> bool:
+        return any(program in best.values() for best in self._best)
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        for best in self._best:
+            best.clear()
+
+    def of(self, niche: int) -> list[int]:
+        """The programs kept of a niche."""
+        return list(self._best[niche].values())
+
+    def enter(self, program: int, niche: int, structure: str) -> int | None:
+        """Keep a program if it is the best of its structure; who left for it, if somebody did."""
+        best = self._best[niche]
+        before = best.get(structure)
+        if before is not None and self._worth(before) >= self._worth(program):
+            return program
+        best[structure] = program
+        if before is not None or len(best) <= self.capacity:
+            return before
+        return best.pop(min(best, key=lambda each: self._worth(best[each])))
 
 
 class Parents:
@@ -78,38 +115,48 @@ class Parents:
 
     Attributes:
         lengths: the statements of every program, dead ones included.
+        structures: whose constants may be tuned.
         trials: trainings of each structure in this round.
     """
 
-    def __init__(self, config: Config, race: Race) -> None:
+    def __init__(self, config: Config, race: Race, niches: int) -> None:
         self._config = config
         self._race = race
         self.lengths: list[int] = []
+        self.structures = Structures(niches, config.structures, race.sure)
         self.trials: Counter[str] = Counter()
+
+    def begin_round(self) -> None:
+        """Forget the structures of the round before."""
+        self.structures.clear()
+        self.trials.clear()
+
+    def keep(self, result: Result) -> int | None:
+        """A program may have its constants tuned; who may not any more, itself maybe."""
+        return self.structures.enter(result.number, result.niche, result.structure)
 
     def choose(self, population: Population, rng: random.Random, constants: bool) -> int:
         """One of the elite, which does not age, or the winner of a tournament.
 
         The best short programs have few places for a mutation, so they are worth many. But
-        constants are tuned where that may bring most: a new structure's are hardly its best.
+        constants are tuned where that may bring most.
         """
         config, race = self._config, self._race
         niche = population.draw_niche(rng, NICHES_DRAWN, race.fittest)
-        if constants:
-            drawn = population.sample(niche, rng, config.constants_tournament)
-            return max([*race.elite(niche), *drawn], key=self._prospect)
+        if constants and (kept := [*race.elite(niche), *self.structures.of(niche)]):
+            return max(kept, key=self._prospect)
         elite = race.elite(niche) if rng.random() < config.elite_share else []
         if elite:
             return elite[rng.randrange(len(elite))]
         return population.draw(niche, rng, config.tournament, self._rank)
 
     def _prospect(self, number: int) -> float:
-        """What a program is worth, and what tuning may still bring: the less, the more was tried.
+        """What it is surely worth, and what tuning may bring yet: the less, the more was tried.
 
         As in Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
         """
         trials = self.trials[self._race[number].structure]
-        return self._race.worth(number) + self._config.optimism / math.sqrt(max(trials, 1))
+        return self._race.sure(number) + self._config.optimism / math.sqrt(max(trials, 1))
 
     def _rank(self, number: int) -> tuple[float, int]:
         """The fitter wins a tournament, and of equals the shorter, dead statements included."""

@@ -168,6 +168,13 @@ class Race:
         """The fitness to be expected, less what the live statements cost."""
         return self._worth(self._all[number])
 
+    def sure(self, number: int) -> float:
+        """The worth less its standard error: the best of few seeds is mostly lucky."""
+        result = self._all[number]
+        if not result.seeds:
+            return _NOTHING
+        return self._worth(result) - self._effects.noise / math.sqrt(result.seeds)
+
     def _worth(self, result: Result) -> float:
         return self._expected(result) - self._cost * result.live
 

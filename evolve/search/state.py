@@ -29,6 +29,7 @@ from evolve.search.racing import Race, Result
 from evolve.search.steps import Child, Draft, Step
 from primitives.abstract import analyse
 from primitives.text import from_text
+from proxy_tasks.status import FINISHED
 
 #: After so many drafts in a row of which nothing came, a child is accepted whatever it is.
 PATIENCE = 64
@@ -73,7 +74,7 @@ class State:
         self._tuned = 0  # programs trained that differ from their parent in constants alone
         #: Of programs that may be parents.
         self.texts: dict[int, str] = {}
-        self._parents = Parents(config, self.race)
+        self._parents = Parents(config, self.race, self.niches)
         self._hurdles: list[Hurdles | None] = [None] * self.niches
 
     # -- what comes next ---------------------------------------------------
@@ -336,6 +337,9 @@ class State:
             self._waiting.append(record)
         if record.mutation != MORE_SEEDS:
             self._enter(record.number, self.niche(record.slots))
+        if record.source is None and record.outcome == FINISHED:
+            self.texts.setdefault(result.number, record.program)
+            self._forget(self._parents.keep(result))
         is_new = record.source is None or result.number == record.number
         if is_new and self.race.joins_front(result):
             self.texts.setdefault(result.number, record.program)  # it may have left
@@ -362,7 +366,7 @@ class State:
         self._waiting.clear()
         self._known = {hashed: n for hashed, n in self._known.items() if n == START}
         self._tries.clear()
-        self._parents.trials.clear()
+        self._parents.begin_round()
         self.race.begin_round()
         self._populate()
         self.texts = {START: self.start}
@@ -390,11 +394,11 @@ class State:
 
     def _enter(self, number: int, niche: int) -> None:
         """Join the population; the oldest member of the niche leaves."""
-        gone = self.population.enter(number, niche)
-        if gone is not None:
-            self._forget(gone)
+        self._forget(self.population.enter(number, niche))
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int | None) -> None:
         """The text of a program that is no parent any more is in the log alone."""
-        if number != START and number not in self.population and not self.race.in_front(number):
-            del self.texts[number]
+        if number is None or number in self.population or number in self._parents.structures:
+            return
+        if number != START and not self.race.in_front(number):
+            self.texts.pop(number, None)

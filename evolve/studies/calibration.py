@@ -38,14 +38,17 @@ from primitives.zoo import zoo
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.task import Task
 
-TEXT, VIT = replace(CATALOG["text_transformer"], schedule="sqrt"), CATALOG["digits_vit"]
+TEXT = replace(CATALOG["text_transformer"], length=16, batch=16, schedule="sqrt")  # type: ignore[call-arg]
+VIT = CATALOG["digits_vit"]
 
-#: Candidate proxies: the built-in ones, and variants of schedule, batch and horizon.
+#: Candidate proxies: the built-in ones, and variants of schedule, batch and horizon. The
+#: default is `text_32`.
 CANDIDATES: dict[str, Task] = {
     "text": TEXT,
     "text_cosine": replace(TEXT, schedule="cosine"),
     "text_linear": replace(TEXT, schedule="linear"),
     "text_trapezoid": replace(TEXT, schedule="trapezoid"),
+    "text_32": CATALOG["text_transformer"],
     "text_constant": replace(TEXT, schedule="constant"),
     "text_200": replace(TEXT, steps=200),
     "text_1200": replace(TEXT, steps=1200),

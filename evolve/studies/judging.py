@@ -59,7 +59,7 @@ RULES: dict[str, Program] = {
     ),
 }
 #: Names in `evolve.studies.calibration`.
-TASKS = ("text", "text_trapezoid", "vit", "vit_cosine")
+TASKS = ("text_trapezoid", "text_32", "vit")
 #: Fresh seeds of each rule.
 SEEDS = 64
 

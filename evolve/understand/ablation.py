@@ -26,6 +26,7 @@ from evolve.search.mutation import (
     delete_on_edge,
     first_valid,
 )
+from evolve.search.probe import Stretch, resemblance
 from evolve.understand.algebraic import cost
 from evolve.understand.chain import ABLATION, TUNING, Step, proven_steps
 from primitives.abstract import analyse, live_program
@@ -35,6 +36,8 @@ from primitives.values import Operand, Value, to_program, values_of
 
 #: Of what is tried at a time, so many at most are trained on fresh seeds.
 SURVIVORS = 2
+#: Updates with at least this cosine are those of the same rule with another ornament.
+ALIKE = 0.95
 
 Show = Callable[[Step], None]
 
@@ -235,6 +238,20 @@ def removals(program: Program) -> Iterator[tuple[str, Program]]:
             seen.add(analyse(candidate).functional_hash)
             if cost(candidate) < cost(program):
                 yield f"{value.function} removed ({_described(value, argument)} stays)", candidate
+
+
+def core(program: Program, stretches: Sequence[Stretch]) -> Program:
+    """The shortest program that is left when what hardly turns the updates is removed.
+
+    Rules that differ in ornaments have the same core. It is no better rule: what turns updates
+    little may still matter, as the scale and the schedule do.
+    """
+    found = program
+    while shorter := [
+        other for _, other in removals(found) if resemblance(other, program, stretches) > ALIKE
+    ]:
+        found = min(shorter, key=lambda p: (analyse(p).statements, to_text(p)))
+    return found
 
 
 def removed_statement(program: Program, place: int) -> list[Program]:
