@@ -13,10 +13,10 @@ from evolve.judge.tuning import tuned_start
 from evolve.programs import load_program
 from evolve.provenance import provenance
 from evolve.search.config import Config, with_slots
-from evolve.search.driver import Driver, Observer
+from evolve.search.driver import Driver, Observer, worker_setup
 from evolve.search.log import RunLog
 from evolve.understand.naming import is_sought
-from evolve.workers import Pool
+from evolve.workers import Pool, Setup
 from primitives.text import to_text
 
 DEFAULT_START = "adamw"
@@ -57,6 +57,11 @@ def facts(config: Config, start: str, budget: str) -> dict[str, Any]:
     if is_sought(load_program(start)):
         found["discovery"] = False
     return found
+
+
+def run_setup(log: RunLog, config: Config) -> Setup:
+    """What the workers of a run need to know; what they print goes into its folder."""
+    return worker_setup(config, str((log.folder / "workers.log").resolve()))
 
 
 def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) -> None:

@@ -19,9 +19,9 @@ from fakes import ADAMW, FakePool, Killed, config
 from evolve import cli as command_line
 from evolve.budget import EVALUATIONS, Budget
 from evolve.cli import parser
-from evolve.command import options, run
 from evolve.errors import BadInput
 from evolve.judge import ending
+from evolve.library import options, run
 from evolve.programs import load_program
 from evolve.provenance import provenance
 from evolve.search.config import Config

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evolve.command.conclusion import conclusion
+from evolve.library.conclusion import conclusion
 from primitives.text import to_text
 from primitives.zoo import zoo
 

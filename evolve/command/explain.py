@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evolve.command.trials import task_names, trials_pool
 from evolve.judge.trials import Trials
+from evolve.library.trials import task_names, trials_pool
 from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
 from evolve.summary import champion_number

@@ -1,4 +1,4 @@
-"""`evolve inspect`, and the closing words of a run."""
+"""`evolve inspect`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from evolve.budget import duration
-from evolve.command.conclusion import conclusion
-from evolve.command.verdict import closing_lines, simplified
-from evolve.errors import BadInput
+from evolve.errors import BadInput, quoted
+from evolve.library.verdict import closing_lines, simplified
 from evolve.search.log import RunLog
 from evolve.summary import (
     PAPER_HIT_RATE,
@@ -52,13 +51,6 @@ def inspect(arguments: argparse.Namespace) -> None:
             print(json.dumps(summary, indent=2))
         else:
             _print_summary(log, summary, arguments.top or 5, console)
-
-
-def print_result(log: RunLog, console: Console) -> None:
-    """The closing words of a session: what was found, and what to type next."""
-    _out(console, "")
-    for line in conclusion(summarize(log), log.meta("start")):
-        _out(console, line)
 
 
 def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Console) -> None:
@@ -150,7 +142,8 @@ def _print_hall(s: dict[str, Any], console: Console) -> None:
 
 def _print_top(log: RunLog, top: int, console: Console) -> None:
     _out(
-        console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
+        console,
+        f"the {top} fittest in the search (evolve inspect {quoted(log.folder)} --id ID shows one)",
     )
     table = Table("id", "fitness", "seeds", "slots", "statements", "mutation", box=None)
     for record, seeds in fittest(log, top):

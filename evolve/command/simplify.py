@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evolve.budget import EVALUATIONS, parse_budget
-from evolve.command.trials import judges, task_names, trials_pool
 from evolve.errors import BadInput
 from evolve.judge.tournament import ROUNDS, Tournament
+from evolve.library.trials import judges, task_names, trials_pool
 from evolve.programs import load_program
 from evolve.search.config import Config
 from evolve.search.log import FILE, RunLog

@@ -11,6 +11,7 @@ tried once more.
 
 from __future__ import annotations
 
+import base64
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from evolve.errors import BadInput, PoolError
+from proxy_tasks.catalog import given
 from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT, Answer, Request
 
 #: Seconds a worker may take to start, to import JAX and to compile every task.
@@ -173,7 +175,7 @@ class Pool(ABC):
 
     def _seat(self) -> _Seat:
         worker = self._new_worker()
-        worker.send([{"action": "prepare", **self.setup.request}])
+        worker.send([{"action": "prepare", **_with_tasks(self.setup.request)}])
         return _Seat(worker, deadline=time.monotonic() + START_LIMIT)
 
     def _assign(self) -> None:
@@ -265,6 +267,17 @@ class Pool(ABC):
     def _replace(self, index: int) -> None:
         self._seats[index].worker.kill()
         self._seats[index] = self._seat()
+
+
+def _with_tasks(request: Request) -> Request:
+    """With the tasks that a worker cannot import."""
+    objects = given(request.get("tasks", ()))
+    if not objects:
+        return request
+    import cloudpickle  # by value what stands in a notebook; rarely wanted
+
+    texts = {n: base64.b64encode(cloudpickle.dumps(t)).decode() for n, t in objects.items()}
+    return {**request, "given": texts}
 
 
 def _failure(outcome: str, detail: str) -> Answer:

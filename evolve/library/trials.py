@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evolve.command.options import check_names, worker_count
 from evolve.judge.tournament import CHOOSING, Judge
 from evolve.judge.trials import Trials
 from evolve.judge.tuning import shipped
+from evolve.library.options import check_names, worker_count
 from evolve.search.config import Config
 from evolve.search.driver import search_path
 from evolve.session import DEFAULT_START

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from evolve.errors import quoted
+
 _SAME = "the champion is the tuned start program itself; nothing better was found"
 _NOT_A_DISCOVERY = "not a discovery: the run began with this family of programs"
 
@@ -28,7 +30,7 @@ def closing_lines(s: dict[str, Any]) -> Iterator[str]:
     for text in s["left_out"]:
         yield f"left out   {text}"
     if s["state"] == "finished" and not s["closed"]:
-        yield f"unfinished the closing was interrupted; evolve resume {s['run']}"
+        yield f"unfinished the closing was interrupted; evolve resume {quoted(s['run'])}"
 
 
 def compared(row: dict[str, Any]) -> str:

@@ -54,7 +54,8 @@ class Progress:
         self._rates: deque[tuple[float, int]] = deque()
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal and not self._quiet:
+        shown = self._console.is_terminal or self._console.is_jupyter
+        if shown and not self._quiet:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
         return self
