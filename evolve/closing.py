@@ -35,13 +35,15 @@ from primitives.text import from_text, to_text
 
 #: The rung, beside the first, at which the champion is compared with the start.
 RUNG = 10
+#: So many structures of the search are looked at for each that takes part.
+SCREENED = 4
 
 
 class Plan(NamedTuple):
     """How large a tournament is.
 
     Attributes:
-        entrants: structures at most, the start not counted.
+        entrants: structures at most, the start not counted; `SCREENED` times as many are screened.
         rounds: the generations of constants of each round, on each task.
         removals: how often the champion's removals are expected to be judged.
     """
@@ -58,16 +60,16 @@ class Plan(NamedTuple):
     def cost(self, steps: int) -> int:
         """About so many training steps, for trainings of so many."""
         removals = self.removals * cost(8, self.ablation, SURVIVORS)
-        return steps * (cost(self.entrants + 1, self.rounds) + removals)
+        screened = SCREENED * self.entrants
+        return steps * (cost(self.entrants + 1, self.rounds, screened=screened) + removals)
 
 
 #: From the largest down: the first that a run can afford, and the last in any case.
 PLANS = (
-    Plan(32, (1, *ROUNDS)),
-    Plan(24, (1, 2, 4)),
+    Plan(16, (1, *ROUNDS)),
     Plan(16, (1, 2, 4)),
     Plan(12, (1, 2, 4)),
-    Plan(8, (2, 3, 4)),
+    Plan(8, (2, 3)),
     Plan(6, (2, 3), 1),
     Plan(4, (1, 2), 1),
     Plan(3, (1,), 0),
@@ -99,9 +101,16 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
 
 
 def plan_for(run: Searched) -> Plan:
-    """The largest tournament that leaves enough for a comparison on held-out data."""
-    left = run.left() - heldout.most(run.steps, 1)
-    return next((plan for plan in PLANS[:-1] if plan.cost(run.steps) <= left), PLANS[-1])
+    """The largest tournament that leaves enough for the comparisons on held-out data.
+
+    Where that leaves none but the smallest, the one at the larger rung is given up first.
+    """
+    least = run.left() - heldout.most(run.steps, 1)
+    for left in (least - heldout.most(run.steps, RUNG), least):
+        for plan in PLANS[:-1]:
+            if plan.cost(run.steps) <= left:
+                return plan
+    return PLANS[-1]
 
 
 def _tournament(run: Searched) -> dict[str, Any]:
@@ -109,9 +118,11 @@ def _tournament(run: Searched) -> dict[str, Any]:
     tasks = tournament.tasks
     run.watch("finding the structures that take part")
     stretches = [stretch for task in tasks for stretch in tournament.stretches(task)]
-    everyone = entrants(run.log, plan.entrants, tasks, _exact, lambda p: core(p, stretches))
+    count = SCREENED * plan.entrants
+    found = entrants(run.log, count, tasks, _exact, lambda p: core(p, stretches))
     start = Structure(_exact(run.baseline), {t: [run.start(t)] for t in tasks}, {"id": START})
-    everyone = [start, *(s for s in everyone if s.key != start.key)]
+    others = [s for s in found if s.key != start.key]
+    everyone = [start, *tournament.screened(others, plan.entrants)] if others else [start]
     found = tournament.play(everyone, plan.rounds)
     tournament.score(found)
     needed = run.steps * cost(8, plan.ablation, SURVIVORS)
@@ -119,7 +130,7 @@ def _tournament(run: Searched) -> dict[str, Any]:
     champion = ablation.reduce(found)
     raw = run.program(int(champion.origin["id"]))
     chain = finish(Chain(raw, [*exact_steps(raw)]), ablation, champion)
-    judged = {s.key: s for s in [*everyone, *ablation.judged]}
+    judged = {s.key: s for s in [start, *others, *ablation.judged]}
     best = best_of(ablation.judged)
     outside = f"evolve simplify RUN --tasks {','.join(tasks)}"
     cut = f"ablations of the champion; outside the budget: {outside}"

@@ -107,6 +107,20 @@ def test_the_order_of_entrants_is_of_no_importance(order: list[int]) -> None:
     assert standing([every[i] for i in order]) == standing(every)
 
 
+@settings(max_examples=6, deadline=None)
+@given(st.permutations(range(6)), st.integers(1, 4))
+def test_of_those_screened_the_best_take_part_and_the_best_of_each_memory(
+    order: list[int], count: int
+) -> None:
+    """At the constants they came with, whatever their order."""
+    every = [*chains(4), zoo("signum"), zoo("momentum")]
+    losses = {analyse(p).structure: 1.0 + 0.01 * i for i, p in enumerate(every)}
+    pool = MadeUp({"a": lambda p: losses.get(analyse(p).structure, 1.2)})
+    kept = tournament(pool).screened([entrant(every[i]) for i in order], count)
+    best = [every[i] for i in range(count)]
+    assert [s.program for s in kept] == [*best, zoo("signum")]
+
+
 def test_what_failed_does_not_win() -> None:
     """A program that diverges on one task, or on fresh seeds alone, has no score."""
 

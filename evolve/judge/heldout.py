@@ -18,7 +18,7 @@ from primitives.program import Program
 from primitives.text import from_text, to_text
 
 #: Held-out pairs that compare, at the first rung and at larger ones.
-PAIRS = {1: 32, 10: 16, 100: 16}
+PAIRS = {1: 64, 10: 16, 100: 16}
 #: Factors of an update that are tried at a larger rung, besides 1: large models want small steps.
 SCALES = (0.125, 0.25, 0.35, 0.5, 0.71, 1.41, 2.0)
 

@@ -5,6 +5,7 @@ that it happened to come by, and one task cannot tell it from its nearest neighb
 structure gets as many trials of its constants as any other, on each of several tasks, and then as
 many trainings on fresh seeds, which nothing was chosen on:
 
+- Each is trained with the constants that it came with, and the best take part.
 - In every round each structure that is left gets a number of trials on each task. The better half
   goes on to the next round, with twice as many (successive halving).
 - Those left are trained on fresh seeds, the same for all. The seeds are doubled until the
@@ -78,6 +79,7 @@ class Structure:
         origin: where it comes from: a program's number, and what was done to it.
         generations: of its constants, on each task.
         tuned: for each task the program with the best constants.
+        standing: about its score, as far as is known before there are fresh seeds.
         scores: for each task its score on each fresh seed.
         failed: whether a training on fresh seeds did.
     """
@@ -88,6 +90,7 @@ class Structure:
     generations: int = 0
     constants: dict[str, Constants] = field(default_factory=dict)
     tuned: dict[str, Program] = field(default_factory=dict)
+    standing: float = 0.0
     scores: dict[str, list[float]] = field(default_factory=dict)
     failed: bool = False
 
@@ -186,23 +189,52 @@ class Tournament:
                 starts.append(other)
         return Constants(int(structure.key[:8], 16), starts)
 
+    def screened(self, structures: Sequence[Structure], count: int) -> list[Structure]:
+        """So many of the best at the constants they came with, and the best of each memory.
+
+        On seeds that nothing was chosen on: the best of a search are mostly lucky.
+
+        Arguments:
+            structures: different ones; their order is of no importance.
+            count: how many at most, but for the best of each number of slots.
+        """
+        asked = {s.key: {name: [s.starts[name][0]] for name in self._judges} for s in structures}
+        ranked = self._ranked(structures, asked, CHECKING, CHECK)
+        kept = {s.key: s for s in ranked[:count]}
+        for structure in ranked:
+            if all(structure.size[0] != other.size[0] for other in kept.values()):
+                kept[structure.key] = structure
+        return list(kept.values())
+
     def _better(self, structures: Sequence[Structure], count: int, seeds: int) -> list[Structure]:
         """So many of the best, on seeds that no constants were chosen on, and none hopeless."""
-        scores = dict.fromkeys((s.key for s in structures), 0.0)
+        # The mean of a distribution may be worse than what it began with.
+        asked = {s.key: {n: [c.best, c.start] for n, c in s.constants.items()} for s in structures}
+        first = CHECK + SETTLING * structures[0].generations
+        ranked = self._ranked(structures, asked, seeds, first)[:count]
+        best = ranked[0].standing
+        return [s for s in ranked if s.standing > best - HOPELESS] or ranked[:1]
+
+    def _ranked(
+        self,
+        structures: Sequence[Structure],
+        asked: Mapping[str, Mapping[str, Sequence[Program]]],
+        seeds: int,
+        first: int,
+    ) -> list[Structure]:
+        """Best first, each with the best of the programs asked for; for every one, on each task."""
+        for structure in structures:
+            structure.standing = 0.0
         for name, judge in self._judges.items():
-            # The mean of a distribution may be worse than what it began with.
-            both = [[s.constants[name].best, s.constants[name].start] for s in structures]
-            first = CHECK + SETTLING * structures[0].generations
-            programs = [judge.baseline, *(p for pair in both for p in pair)]
-            base, *levels = judge.trials.choose(programs, seeds, first)
+            programs = [p for s in structures for p in asked[s.key][name]]
+            base, *levels = judge.trials.choose([judge.baseline, *programs], seeds, first)
             unit = judge.gain() / judge.trials.untrained * len(self._judges)
-            for place, structure in enumerate(structures):
-                best, start = levels[2 * place : 2 * place + 2]
-                structure.tuned[name] = both[place][0 if best <= start else 1]
-                scores[structure.key] += (base - min(best, start)) / unit
-        ranked = sorted(structures, key=lambda s: (-scores[s.key], s.size, s.key))[:count]
-        best = scores[ranked[0].key]
-        return [s for s in ranked if scores[s.key] > best - HOPELESS] or ranked[:1]
+            pairs = iter(zip(programs, levels, strict=True))
+            for structure in structures:
+                own = [next(pairs) for _ in asked[structure.key][name]]
+                structure.tuned[name], level = min(own, key=lambda pair: pair[1])
+                structure.standing += (base - level) / unit
+        return sorted(structures, key=lambda s: (-s.standing, s.size, s.key))
 
     def score(self, structures: Sequence[Structure]) -> None:
         """Train structures on fresh seeds, until the differences to the best are known."""
@@ -226,9 +258,11 @@ class Tournament:
                 structure.scores[name] = [(b - x) / gain for b, x in pairs]
 
 
-def cost(structures: int, rounds: Sequence[int], survivors: int = SURVIVORS) -> int:
-    """About so many trainings on every task a tournament takes."""
-    total, left = 0, structures
+def cost(
+    structures: int, rounds: Sequence[int], survivors: int = SURVIVORS, screened: int = 0
+) -> int:
+    """About so many trainings on every task a tournament takes; `screened` come before that."""
+    total, left = screened * CHECKING, structures
     for generations in rounds:
         total += left * (generations * GENERATION * CHOOSING + 2 * CHECKING)
         left = min(left, max(survivors, -(-left // 2)))

@@ -100,7 +100,7 @@ class Config:
     in_flight: int = 16
     time_limit: float = 60.0
     judge_tasks: tuple[str, ...] = ("text_transformer", "digits_vit")
-    closing_share: float = 0.4
+    closing_share: float = 0.5
 
     def __post_init__(self) -> None:
         counts = ("population", "tournament", "structure_tries", "patience", "in_flight")
