@@ -258,6 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(argv)
         _command(arguments.command)(arguments)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
     except EvolveError as error:
         print(f"evolve: {error}", file=sys.stderr)
         return error.exit_code

@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from evolve.judge.ranking import Ranked
 from evolve.library.comparing import PAIRS, TUNING, compared
-from evolve.library.trials import task_names
+from evolve.library.console import Console
+from evolve.library.trials import task_names, tasks_of
 from evolve.programs import load_program
 from evolve.search.config import Config
 from primitives.text import to_text
@@ -20,7 +20,9 @@ from primitives.text import to_text
 def run(arguments: argparse.Namespace) -> None:
     """Compare programs and print a table."""
     programs = [(name, load_program(name)) for name in arguments.programs]
-    names = task_names(arguments.tasks)
+    of_runs = [tasks_of(name) for name in arguments.programs]
+    own = next((tasks for tasks in of_runs if tasks != Config().tasks), Config().tasks)
+    names = task_names(arguments.tasks, own)
     rows: list[Ranked] = []
     for row in compared(programs, names, arguments.objective, arguments.workers):
         rows.append(row)

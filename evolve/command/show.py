@@ -8,11 +8,11 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from evolve.budget import duration
 from evolve.errors import BadInput, quoted
+from evolve.library.console import Console
 from evolve.library.verdict import closing_lines, simplified
 from evolve.search.log import RunLog
 from evolve.summary import (

@@ -38,5 +38,6 @@ def compared(
     objective = Config(objective=objective or Config().objective).objective
     memory = len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
     names = task_names(",".join(tasks))
-    with trials_pool(names, workers) as pool:
+    total = len(programs) * (TUNING * SEEDS + PAIRS) * len(names)
+    with trials_pool(names, workers, total) as pool:
         yield from rank(Trials(pool, choosing=SEEDS, memory=memory), programs, TUNING, PAIRS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from evolve.budget import duration
 from evolve.errors import quoted
-from evolve.library.verdict import simplified
+from evolve.library.verdict import failure, simplified
 from primitives.abstract import analyse
 from primitives.text import from_text
 from primitives.zoo import ENTRIES
@@ -100,22 +100,23 @@ def quality(s: dict[str, Any], start: str) -> Iterator[str]:
     for row in s["heldout"]:
         scale = row["rung"].removeprefix("x")
         where = "" if scale == "1" else f", with {scale} times the compute,"
-        yield f"On held-out data of {row['task']}{where} it {_compared(row['comparison'], start)}."
+        yield f"On held-out data of {row['task']}{where} {_compared(row, start)}."
     for text in s["left_out"]:
         yield f"Left for later: {text}"
 
 
-def _compared(comparison: dict[str, Any] | None, start: str) -> str:
+def _compared(row: dict[str, Any], start: str) -> str:
+    comparison = row["comparison"]
     if comparison is None or comparison["error"] is None:
-        return f"could not be compared with tuned {start}, since a training failed"
+        return f"there is {failure(row) or 'no comparison'}"
     mean, error = comparison["mean"], comparison["error"]
     seeds = f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}"
     chance = "" if comparison["p"] is None else f", p = {comparison['p']:.1g}"
     if abs(mean) <= 2 * error:
-        return f"is level with tuned {start}: {mean:+.1%} ± {error:.1%} ({seeds}{chance})"
+        return f"it is level with tuned {start}: {mean:+.1%} ± {error:.1%} ({seeds}{chance})"
     word = "more" if mean > 0 else "less"
     numbers = f"{abs(mean):.1%} ± {error:.1%} {word}"
-    return f"gains {numbers} from training than tuned {start}\n({seeds}{chance})"
+    return f"it gains {numbers} from training than tuned {start}\n({seeds}{chance})"
 
 
 def _next(folder: str) -> Iterator[str]:

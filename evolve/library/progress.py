@@ -6,11 +6,11 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 
 from evolve.budget import duration
+from evolve.library.console import Console
 from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
 from evolve.search.log import START

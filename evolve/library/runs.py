@@ -274,9 +274,8 @@ def _session(
     interruption: Interruption,
 ) -> None:
     """Search until the budgets are spent, judge, and print how that goes."""
-    from rich.console import Console
-
     from evolve.library.conclusion import conclusion
+    from evolve.library.console import Console
     from evolve.library.progress import Progress
     from evolve.library.timings import remember_seconds
     from evolve.search.driver import Driver

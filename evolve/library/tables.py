@@ -53,8 +53,9 @@ class Table(list[dict[str, Any]]):
         return pandas.DataFrame(list(self), columns=self.columns or None)
 
     def __str__(self) -> str:
-        from rich.console import Console
         from rich.table import Table as Shown
+
+        from evolve.library.console import Console
 
         table = Shown(*self.columns, box=None)
         for row in self[:SHOWN]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 from evolve.errors import quoted
@@ -35,7 +36,20 @@ def closing_lines(s: dict[str, Any]) -> Iterator[str]:
 
 def compared(row: dict[str, Any]) -> str:
     """Champion against the tuned start on one task and rung."""
-    return f"on {row['task']} at {row['rung']} {verdict(row['comparison'])}"
+    return f"on {row['task']} at {row['rung']} {failure(row) or verdict(row['comparison'])}"
+
+
+def failure(row: dict[str, Any]) -> str | None:
+    """Whose training failed on fresh seeds, and what the other came to; None if none did."""
+    who = {"baseline": "the tuned start", "champion": "the champion"}
+    failed = [name for key, name in who.items() if not row[key]]
+    if not failed:
+        return None
+    other = next((key for key in who if row[key]), None)
+    text = f"no comparison: on fresh seeds a training of {' and of '.join(failed)} failed"
+    if other is None:
+        return text
+    return f"{text}; the mean loss of {who[other]} is {fmean(row[other]):.4f}"
 
 
 def verdict(comparison: dict[str, Any] | None) -> str:

@@ -102,5 +102,3 @@ def front_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The hall of fame, on the most seeds there are."""
     most = max((entry["seeds"] for entry in entries), default=0)
     return [entry for entry in entries if entry["seeds"] == most]
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,15 @@ def context(log: RunLog) -> dict[str, Any]:
     found = facts(log)
     champion, baseline = found["champion"], found["baseline"]
     better = bool(champion and baseline and champion["id"] != baseline["id"])
-    program = live_program(from_text(champion["simplified"] or champion["live_program"])) if better else None
+    text = champion["simplified"] or champion["live_program"] if better else None
+    program = None if text is None else live_program(from_text(text))
     return {
         **found,
         "found": found,
         "better": better,
         "sentence": found_sentence(found, found["start"]),
         "quality": list(quality(found, found["start"])) if better else [],
-        "program": None if program is None else champion["simplified"] or champion["live_program"],
+        "program": text,
         "front": front(found["hall_of_fame"]),
         "memory": None if program is None else _memory(program, baseline),
         "code": {} if program is None else _code(program),
@@ -100,14 +102,15 @@ def _pictures(found: dict[str, Any], program: Program | None) -> dict[str, str]:
         for row in found["heldout"] or []
         if row["comparison"] and row["comparison"]["error"] is not None
     ]
-    made = {
+    ancestors, points = found["ancestry"], found["overfitting"]
+    made: dict[str, Callable[[], str | None]] = {
         "formula": lambda: plots.formula(_formula(program)) if program else None,
         "gains": lambda: plots.gains(compared, found["start"]) if compared else None,
         "fitness": lambda: plots.fitness(found["bests"], last) if found["bests"] else None,
         "counts": lambda: plots.counts(found["progress"]) if last else None,
         "front": lambda: _front(found),
-        "ancestry": lambda: plots.ancestry(found["ancestry"]) if len(found["ancestry"]) > 1 else None,
-        "overfitting": lambda: plots.overfitting(found["overfitting"]) if found["overfitting"] else None,
+        "ancestry": lambda: plots.ancestry(ancestors) if len(ancestors) > 1 else None,
+        "overfitting": lambda: plots.overfitting(points) if points else None,
     }
     drawn = {name: draw() for name, draw in made.items()}
     return {name: svg for name, svg in drawn.items() if svg is not None}

@@ -137,7 +137,8 @@ def ancestry(steps: list[Mapping[str, Any]]) -> str:
     """The fitness of every ancestor."""
 
     def draw(axes: Axes) -> None:
-        known = [(i, step["fitness"]) for i, step in enumerate(steps) if step["fitness"] is not None]
+        values = [(i, step["fitness"]) for i, step in enumerate(steps)]
+        known = [(i, value) for i, value in values if value is not None]
         axes.plot(*zip(*known, strict=True), "o-", color=COLOURS[0])
         axes.set_xlabel("steps from the start program")
         axes.set_ylabel("fitness")
