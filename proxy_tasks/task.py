@@ -83,7 +83,7 @@ def check_splits(splits: Splits) -> None:
             raise TaskError(f"the arrays of the {name} data have {listed} rows, not as many")
         for place, array in enumerate(arrays):
             values = np.asarray(array)
-            bad = np.argwhere(~np.isfinite(values)) if values.dtype.kind in "fc" else []
+            bad: Any = np.argwhere(~np.isfinite(values)) if values.dtype.kind in "fc" else []
             if len(bad):
                 where = ", ".join(map(str, bad[0]))
                 raise TaskError(

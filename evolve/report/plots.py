@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 #: Stands for the colour of the page's text; Matplotlib knows no `currentColor`.
 _TEXT = "#010203"
-#: Okabe and Ito, "Color Universal Design" (2008): told apart by all, on white and on black.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-_STYLE: dict[str, Any] = {
+#: Stand for the colours of the page's series, which are lighter on a dark page.
+COLOURS = tuple(f"#0a0b{i:02d}" for i in range(1, 7))
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "evolve",
     "font.family": "sans-serif",
@@ -45,6 +45,8 @@ def _svg(figure: Figure) -> str:
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
+    for i, colour in enumerate(COLOURS):
+        svg = svg.replace(colour, f"var(--series-{i})")
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
@@ -53,14 +55,15 @@ def _svg(figure: Figure) -> str:
 def formula(lines: Iterable[str]) -> str:
     """Formulas in LaTeX, one below the other."""
     rows = list(lines)
-    with matplotlib.rc_context(_STYLE):
+    # Outlines: in no font that a page could name do the letters of formulas stand.
+    with matplotlib.rc_context({**_STYLE, "svg.fonttype": "path"}):
         figure = Figure(figsize=(7.0, 0.42 * len(rows)))
         for i, row in enumerate(rows):
             figure.text(0.01, 1 - (i + 0.6) / len(rows), f"${row}$", fontsize=15)
         return _svg(figure)
 
 
-def gains(rows: list[Mapping[str, Any]], start: str) -> str:
+def gains(rows: Sequence[Mapping[str, Any]], start: str) -> str:
     """By how much the champion gains more than the start: `where`, `mean`, `error`."""
 
     def draw(axes: Axes) -> None:
@@ -76,7 +79,7 @@ def gains(rows: list[Mapping[str, Any]], start: str) -> str:
     return drawn(draw, 1.2 + 0.45 * len(rows))
 
 
-def fitness(bests: list[Mapping[str, Any]], last: int) -> str:
+def fitness(bests: Sequence[Mapping[str, Any]], last: int) -> str:
     """The best fitness so far over the programs, for each number of slots."""
 
     def draw(axes: Axes) -> None:
@@ -94,7 +97,7 @@ def fitness(bests: list[Mapping[str, Any]], last: int) -> str:
     return drawn(draw)
 
 
-def counts(progress: list[Mapping[str, Any]]) -> str:
+def counts(progress: Sequence[Mapping[str, Any]]) -> str:
     """Programs trained, results taken over and children rejected, over the programs."""
 
     def draw(axes: Axes) -> None:
@@ -109,7 +112,7 @@ def counts(progress: list[Mapping[str, Any]]) -> str:
     return drawn(draw)
 
 
-def front(entries: list[Mapping[str, Any]], chosen: Iterable[int]) -> str:
+def front(entries: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> str:
     """Fitness over statements, for each number of slots; those of the front are filled."""
 
     def draw(axes: Axes) -> None:
@@ -126,6 +129,7 @@ def front(entries: list[Mapping[str, Any]], chosen: Iterable[int]) -> str:
                     for entry in own
                 ],
             )
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("statements")
         axes.set_ylabel("fitness")
         axes.legend(loc="lower right")
@@ -133,20 +137,21 @@ def front(entries: list[Mapping[str, Any]], chosen: Iterable[int]) -> str:
     return drawn(draw)
 
 
-def ancestry(steps: list[Mapping[str, Any]]) -> str:
+def ancestry(steps: Sequence[Mapping[str, Any]]) -> str:
     """The fitness of every ancestor."""
 
     def draw(axes: Axes) -> None:
         values = [(i, step["fitness"]) for i, step in enumerate(steps)]
         known = [(i, value) for i, value in values if value is not None]
         axes.plot(*zip(*known, strict=True), "o-", color=COLOURS[0])
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("steps from the start program")
         axes.set_ylabel("fitness")
 
     return drawn(draw)
 
 
-def overfitting(points: list[Mapping[str, Any]]) -> str:
+def overfitting(points: Sequence[Mapping[str, Any]]) -> str:
     """What the search saw of its best programs, and what fresh seeds say."""
 
     def draw(axes: Axes) -> None:
