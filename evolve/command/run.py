@@ -14,7 +14,7 @@ from evolve.search.config import read_config
 def run(arguments: argparse.Namespace) -> None:
     """Begin a run and go on until its budget is spent."""
     in_flight = arguments.in_flight
-    runs.run(
+    found = runs.run(
         arguments.budget,
         seed=arguments.seed,
         tasks=arguments.tasks,
@@ -27,17 +27,21 @@ def run(arguments: argparse.Namespace) -> None:
         config=_settings(arguments),
         progress=not arguments.quiet,
     )
+    if arguments.quiet:
+        print(f"\n{found}")
 
 
 def resume(arguments: argparse.Namespace) -> None:
     """Go on with a run."""
-    runs.Run(arguments.run).resume(
+    found = runs.Run(arguments.run).resume(
         arguments.budget,
         workers=arguments.workers,
         address=arguments.address,
         config=_settings(arguments),
         progress=not arguments.quiet,
     )
+    if arguments.quiet:
+        print(f"\n{found}")
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:

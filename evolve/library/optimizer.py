@@ -243,10 +243,14 @@ class Simplified(NamedTuple):
 def load(source: str | Path | Optimizer) -> Optimizer:
     """An optimizer by the name of a known one, RUN#ID, a run folder, a file, or as text.
 
+    Example: `evolve.load("lion").to_torch(model.parameters(), lr=1e-4)`
+
+    Arguments:
+        source: a PROGRAM as on the command line, the text of a program, or an optimizer.
+
     Raises:
         BadInput: if there is none, or the program is not valid.
     """
-    from evolve.library.exported import identifier
     from evolve.programs import load_program
     from primitives.abstract import analyse
     from primitives.program import ProgramError
@@ -256,7 +260,7 @@ def load(source: str | Path | Optimizer) -> Optimizer:
         return source
     text = str(source)
     if "\n" not in text:
-        return Optimizer(load_program(text), identifier(text))
+        return Optimizer(load_program(text), text)
     try:
         program = from_text(text)
         analyse(program)
@@ -273,6 +277,8 @@ def compare(
     workers: Workers = "auto",
 ) -> Table:
     """Optimizers against the first of them, each with its constants tuned.
+
+    Example: `evolve.compare(["adamw", "lion", "runs/1"], tasks=[my_task])`
 
     A row has `optimizer`, `slots`, for each task the mean held-out `loss` and its standard
     `error`, and `better`: by how much it does better than the first, in units of what that

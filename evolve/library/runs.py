@@ -75,7 +75,7 @@ class Run:
         with self._log() as log:
             if champion_number(log) in (None, baseline_number(log)):
                 return None
-        return Optimizer(load_program(str(self.folder)), "champion")
+        return Optimizer(load_program(str(self.folder)), str(self.folder))
 
     @property
     def hall_of_fame(self) -> Table:
@@ -198,6 +198,8 @@ def run(
 ) -> Run:
     """Search for an optimizer; the same as `evolve run`.
 
+    Example: `evolve.run("5m", tasks=[my_task], out="runs/mine").champion`
+
     Arguments:
         budget: how long: `15m`, `2h`, `20000evals` (programs trained), `9000000steps`.
         seed: of every random choice; by default 0.
@@ -253,6 +255,11 @@ def run(
 def open_run(folder: Path | str) -> Run:
     """A run that was begun before, or still goes on.
 
+    Example: `evolve.open("runs/1").hall_of_fame`
+
+    Arguments:
+        folder: the run folder.
+
     Raises:
         BadInput: if the folder is none, or of another version.
     """
@@ -304,7 +311,8 @@ def _session(
         interruption.at_once = False
         work(log, pool, budgets, observe)
     remember_seconds(log)
-    say(iter(["", *conclusion(_summary(log), log.meta("start"))]))
+    if progress:
+        say(iter(["", *conclusion(_summary(log), log.meta("start"))]))
 
 
 def introduction(log: RunLog, config: Config, workers: int, budgets: list[Budget]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 #: Stands for the colour of the page's text; Matplotlib knows no `currentColor`.
 _TEXT = "#010203"
@@ -129,7 +130,7 @@ def front(entries: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> str:
                     for entry in own
                 ],
             )
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("statements")
         axes.set_ylabel("fitness")
         axes.legend(loc="lower right")
@@ -144,7 +145,7 @@ def ancestry(steps: Sequence[Mapping[str, Any]]) -> str:
         values = [(i, step["fitness"]) for i, step in enumerate(steps)]
         known = [(i, value) for i, value in values if value is not None]
         axes.plot(*zip(*known, strict=True), "o-", color=COLOURS[0])
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("steps from the start program")
         axes.set_ylabel("fitness")
 
