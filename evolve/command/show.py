@@ -13,6 +13,7 @@ from rich.table import Table
 from evolve.budget import duration
 from evolve.errors import BadInput, quoted
 from evolve.library.console import Console
+from evolve.library.numbers import signed
 from evolve.library.verdict import closing_lines, simplified
 from evolve.search.log import RunLog
 from evolve.summary import (
@@ -90,7 +91,7 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
     if champion["id"] == baseline["id"]:
         _out(console, "champion   none: no program was found that is better than the tuned start")
     else:
-        value = f"fitness {champion['fitness']:+.4f}"
+        value = f"fitness {signed(champion['fitness'])}"
         _out(console, f"champion   #{champion['id']}: {_losses(champion)}, {value}")
     for line in closing_lines(s):
         _out(console, line)
@@ -117,7 +118,7 @@ def _print_tournament(s: dict[str, Any], console: Console) -> None:
         came = f", {row['how']}" if row["how"] else ""
         _out(
             console,
-            f" {row['slots']:<5}  {row['statements']:<10}  {row['score']:+.4f}  {on_tasks}  "
+            f" {row['slots']:<5}  {row['statements']:<10}  {signed(row['score'])}  {on_tasks}  "
             f"{row['behind']:.4f} ± {row['error']:.4f}  from #{row['id']}{came}"
             f"{'  <- champion' if own else ''}",
         )
@@ -133,7 +134,7 @@ def _print_hall(s: dict[str, Any], console: Console) -> None:
         table.add_row(
             str(entry["slots"]),
             str(entry["statements"]),
-            f"{entry['fitness']:+.4f}",
+            signed(entry["fitness"]),
             str(entry["seeds"]),
             str(entry["id"]),
         )
@@ -149,7 +150,7 @@ def _print_top(log: RunLog, top: int, console: Console) -> None:
     for record, seeds in fittest(log, top):
         table.add_row(
             str(record.number),
-            f"{record.fitness:+.4f}",
+            signed(record.fitness or 0.0),
             str(seeds),
             str(record.slots),
             str(record.live),
@@ -172,7 +173,7 @@ def _print_program(log: RunLog, number: int, as_json: bool, console: Console) ->
         print(json.dumps({**vars(record), "ancestry": steps}, indent=2))
         return
     source = "" if record.source is None else f", result taken from #{record.source}"
-    value = "none" if record.fitness is None else f"{record.fitness:+.4f}"
+    value = "none" if record.fitness is None else f"{signed(record.fitness)}"
     _out(console, f"#{number}: {record.outcome or 'pending'}, fitness {value}{source}")
     program = from_text(record.program)
     live = analyse(program).live

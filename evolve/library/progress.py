@@ -11,6 +11,7 @@ from rich.panel import Panel
 
 from evolve.budget import duration
 from evolve.library.console import Console
+from evolve.library.numbers import signed
 from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
 from evolve.search.log import START
@@ -110,7 +111,7 @@ def _best(driver: Driver) -> str:
         return "-"
     number = _champion(driver)
     value, losses = race[number].fitness or 0.0, _losses(driver, number)
-    return f"#{number} {value:+.4f} loss {losses} (tuned start {_losses(driver, START)})"
+    return f"#{number} {signed(value)} loss {losses} (tuned start {_losses(driver, START)})"
 
 
 def _program(driver: Driver) -> str:

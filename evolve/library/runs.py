@@ -178,7 +178,10 @@ class Run:
             if not log.events("budget"):  # it ended before its search began
                 added.insert(0, parse_budget(log.meta("budget")))
             count = worker_count(str(workers), own)
-            _session(log, own, count, address, added, progress, interruption)
+            try:
+                _session(log, own, count, address, added, progress, interruption)
+            except BadInput as error:
+                raise _elsewhere(log, error) from None
         return self
 
 
@@ -286,7 +289,7 @@ def _session(
     from evolve.library.progress import Progress
     from evolve.library.timings import remember_seconds
     from evolve.search.driver import Driver
-    from evolve.session import run_setup, work
+    from evolve.session import notes, run_setup, work
     from evolve.workers import open_pool
 
     console = Console(stderr=False)
@@ -303,6 +306,8 @@ def _session(
         open_pool(run_setup(log, config), workers, address) as pool,
         Progress(console, not progress) as show,
     ):
+        if progress:
+            say(notes(pool, config))
 
         def observe(driver: Driver) -> None:
             interruption.check()
@@ -334,6 +339,14 @@ def introduction(log: RunLog, config: Config, workers: int, budgets: list[Budget
             f"It begins with {start} whose constants are tuned, so that no lucky constant passes "
             f"for a discovery."
         )
+
+
+def _elsewhere(log: RunLog, error: BadInput) -> BadInput:
+    """An error of a task that is not found: with where the run began, if that is elsewhere."""
+    began = log.meta("folder")
+    if "there is no module" in str(error) and began not in (None, os.getcwd()):
+        return BadInput(f"{error}; the run began in {quoted(began)}, go on with it there")
+    return error
 
 
 def _summary(log: RunLog) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from evolve.errors import BadInput
 from evolve.library.conclusion import found_sentence, quality
 from evolve.library.exported import exported
+from evolve.library.numbers import signed
 from evolve.report.facts import facts, front_of
 from evolve.search.log import RunLog
 from evolve.summary import front
@@ -134,7 +135,7 @@ def _formula(program: Program) -> list[str]:
 
 
 def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
+    return "–" if value is None else signed(value).replace("-", "−")
 
 
 def _percent(value: float | None) -> str:
