@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import io
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,11 +19,14 @@ from conftest import Cli
 from processes import environment
 
 import evolve
+from evolve.errors import quoted
 from evolve.export import replay
 from evolve.export.source import camel
 from evolve.library.exported import exported
 from evolve.library.tables import SHOWN, Table
+from evolve.library.waiting import Watched
 from evolve.search.log import RunLog
+from evolve.session import configured, notes
 from primitives.text import to_text
 from primitives.zoo import NAMES, zoo
 
@@ -249,3 +255,67 @@ def test_a_task_of_a_notebook_needs_no_name(tmp_path: Path, workers: int) -> Non
     )
     with pytest.raises(evolve.BadInput, match="give it again"):
         evolve.open(out).resume("1evals", workers=0, progress=False)
+
+
+# -- around it -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["runs/1", "a b", 'a "b" $c `d` \\ e', "it's", "#1", "ü*?"])
+def test_a_path_can_be_pasted_into_a_shell(path: str) -> None:
+    command = f"printf %s {quoted(path)}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout == path and (quoted(path) == path or quoted(path)[0] == '"')
+
+
+def test_a_reader_that_goes_is_no_failure(small: evolve.Run) -> None:
+    """`evolve inspect RUN | head -1`."""
+    command = f"{sys.executable} -m evolve.cli inspect {quoted(small.folder)} | head -1; "
+    done = subprocess.run(
+        ["bash", "-c", command + "exit ${PIPESTATUS[0]}"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_is_looked_for_where_it_began(tmp_path: Path, cli: Cli) -> None:
+    from fakes import config
+    from test_closing import create
+
+    create(tmp_path / "run", config(tasks=("no_such_module:task",)))
+    with RunLog.open(tmp_path / "run", write=True) as log, log.transaction():
+        log.set_meta("folder", "/where it began")
+        log.set_meta("budget", "5evals")
+    code, _, err = cli("resume", tmp_path / "run", "--workers", "0", "--quiet")
+    assert code == 2 and 'the run began in "/where it began"' in err
+
+
+@pytest.mark.parametrize(("widths", "told"), [([16, 16, 16], 1), ([24, 18, 16], 0), ([], 0)])
+def test_a_model_that_cannot_grow_is_told(widths: list[int], told: int) -> None:
+    pool = SimpleNamespace(tasks={"mine": {"widths": widths}})
+    of = configured({"objective": "equal-memory"})
+    assert len(list(notes(pool, of))) == told  # type: ignore[arg-type]
+    assert not list(notes(pool, configured({"objective": "loss"})))  # type: ignore[arg-type]
+
+
+def test_trainings_outside_of_a_search_are_counted() -> None:
+    class Answering:
+        tasks: ClassVar[dict[str, int]] = {"a": 1}
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def next(self, seconds: float) -> int:
+            return 1
+
+    file, times = io.StringIO(), iter([0.0, 6.0, 12.0, 13.0, 24.0])
+    clock = patch("evolve.library.waiting.time.monotonic", lambda: next(times))
+    with clock, Watched(Answering(), 8, file) as pool:  # type: ignore[arg-type]
+        assert pool.tasks == {"a": 1}
+        assert [pool.next(1.0) for _ in range(4)] == [1] * 4
+    lines = file.getvalue().splitlines()
+    assert [line.strip() for line in lines] == [
+        "2 of about 8 trainings in 12s, about 36s left",
+        "4 of about 8 trainings in 24s, about 24s left",
+    ]

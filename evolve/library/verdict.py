@@ -43,10 +43,10 @@ def compared(row: dict[str, Any]) -> str:
 def failure(row: dict[str, Any]) -> str | None:
     """Whose training failed on fresh seeds, and what the other came to; None if none did."""
     who = {"baseline": "the tuned start", "champion": "the champion"}
-    failed = [name for key, name in who.items() if not row[key]]
+    failed = [name for key, name in who.items() if not row.get(key)]
     if not failed:
         return None
-    other = next((key for key in who if row[key]), None)
+    other = next((key for key in who if row.get(key)), None)
     text = f"no comparison: on fresh seeds a training of {' and of '.join(failed)} failed"
     if other is None:
         return text
