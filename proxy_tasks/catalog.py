@@ -6,10 +6,10 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from proxy_tasks import given
 from proxy_tasks.builtin import DigitsMLP, DigitsTransformer, Quadratic, TextTransformer
 from proxy_tasks.task import Task, TaskError
 
@@ -53,27 +53,14 @@ FIELDS = ("name", "width", "batch", "steps", "schedule", "summary", "rung")
 MEMBERS = (*FIELDS, *METHODS, "fingerprint")
 
 
-#: Tasks without an importable name, by the name that they were given here.
-_GIVEN: dict[str, Any] = {}
-#: What such names begin with; no module can be called so.
-GIVEN = "given:"
-
-
-def register(task: Any, name: str | None = None) -> str:
+def register(task: Any) -> str:
     """Give a task a name of its own in this process, and return it.
 
     Raises:
         TaskError: if it is no task.
     """
-    name = name or f"{GIVEN}{getattr(task, 'name', type(task).__name__)}"
-    _check_members(task, name)
-    _GIVEN[name] = task
-    return name
-
-
-def given(names: Iterable[str]) -> dict[str, Any]:
-    """Of these tasks those that were registered here."""
-    return {name: _GIVEN[name] for name in names if name in _GIVEN}
+    _check_members(task, getattr(task, "name", type(task).__name__))
+    return given.give(task)
 
 
 def resolve(name: str) -> Task:
@@ -86,10 +73,10 @@ def resolve(name: str) -> Task:
     Raises TaskError, with one sentence for the user, when there is no such task or the module's
     own code raises.
     """
-    if name in _GIVEN:
-        found: Task = _GIVEN[name]
-        return found
-    if name.startswith(GIVEN):
+    if name.startswith(given.PREFIX):
+        task: Task | None = given.find(name)
+        if task is not None:
+            return task
         raise TaskError(
             f"the task {name!r} is an object without an importable name; give it again, "
             "as in evolve.open(RUN).resume(tasks=[...])"

@@ -5,8 +5,6 @@ Requests and answers are plain data (JSON), so they cross any process boundary.
 
 from __future__ import annotations
 
-import base64
-import pickle
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,7 +14,8 @@ import numpy as np
 from primitives import machine
 from primitives.abstract import analyse
 from primitives.text import from_text
-from proxy_tasks.catalog import TaskError, register, resolve
+from proxy_tasks.catalog import TaskError, resolve
+from proxy_tasks.given import unpack
 from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY, Answer
 from proxy_tasks.stretch import record
 from proxy_tasks.training import DIVERGENCE, Trainer, default_marks
@@ -54,15 +53,14 @@ class Evaluator:
         """Compile every task and describe it.
 
         `request`: `program`, `tasks`, `rung`, `seeds`, and maybe `shares` of weights, and `given`:
-        tasks that cannot be imported, by name, pickled by `cloudpickle` and written in base64.
+        tasks that cannot be imported, as `proxy_tasks.given` packs them.
         The answer has `tasks`: for each name its `weights`, `steps`, `flops`,
         `fingerprint`, `untrained`, the validation loss before training for each
         seed, `widths`, one for each share, and, if `stretch` was asked for, a
         stretch of gradients; or `error`, a sentence.
         """
         code = machine.assemble(analyse(from_text(request["program"])))
-        for name, text in request.get("given", {}).items():
-            register(pickle.loads(base64.b64decode(text)), name)
+        unpack(request.get("given", {}))
         tasks = {}
         for name in request["tasks"]:
             try:

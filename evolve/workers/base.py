@@ -11,7 +11,6 @@ tried once more.
 
 from __future__ import annotations
 
-import base64
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from evolve.errors import BadInput, PoolError
-from proxy_tasks.catalog import given
+from proxy_tasks.given import packed
 from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT, Answer, Request
 
 #: Seconds a worker may take to start, to import JAX and to compile every task.
@@ -271,13 +270,8 @@ class Pool(ABC):
 
 def _with_tasks(request: Request) -> Request:
     """With the tasks that a worker cannot import."""
-    objects = given(request.get("tasks", ()))
-    if not objects:
-        return request
-    import cloudpickle  # by value what stands in a notebook; rarely wanted
-
-    texts = {n: base64.b64encode(cloudpickle.dumps(t)).decode() for n, t in objects.items()}
-    return {**request, "given": texts}
+    given = packed(request.get("tasks", ()))
+    return {**request, "given": given} if given else request
 
 
 def _failure(outcome: str, detail: str) -> Answer:
