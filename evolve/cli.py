@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="begin a search"))
     _add_resume(commands.add_parser("resume", help="go on with a run"))
     _add_inspect(commands.add_parser("inspect", help="show what a run found"))
+    _add_report(commands.add_parser("report", help="write a page to look at about a run"))
     _add_funnel(commands.add_parser("funnel", help="judge a finished run at a larger rung"))
     _add_explain(commands.add_parser("explain", help="show what each statement of a program does"))
     _add_compare(commands.add_parser("compare", help="programs against each other, each tuned"))
@@ -118,6 +119,16 @@ def _add_inspect(p: argparse.ArgumentParser) -> None:
         "--id", type=int, metavar="ID", help="one program and its ancestry (default: the summary)"
     )
     p.add_argument("--json", action="store_true", help="print JSON (default: text)")
+
+
+def _add_report(p: argparse.ArgumentParser) -> None:
+    p.add_argument("run", metavar="RUN", help="a run folder; it may be running")
+    p.add_argument(
+        "-o", "--output", metavar="FILE", help="the file to write (default: RUN/report.html)"
+    )
+    p.add_argument(
+        "--force", action="store_true", help="write over an existing file (default: refuse)"
+    )
 
 
 def _add_funnel(p: argparse.ArgumentParser) -> None:
@@ -221,6 +232,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
         from evolve.command import compare
 
         return compare.run
+    if name == "report":
+        from evolve.command import report
+
+        return report.report
     if name == "funnel":
         from evolve.command import funnel
 
@@ -243,6 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(argv)
         _command(arguments.command)(arguments)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
     except EvolveError as error:
         print(f"evolve: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class EvolveError(Exception):
@@ -35,3 +38,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `names`, or nothing."""
     near = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def quoted(path: Path | str) -> str:
+    """A path as it can be pasted into a shell, in double quotes where it needs any."""
+    text = str(path)
+    if shlex.quote(text) == text:
+        return text
+    return '"' + re.sub(r'(["\\$`])', r"\\\1", text) + '"'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evolve.errors import BadInput, nearest
+from evolve.errors import BadInput, nearest, quoted
 from evolve.search.log import FILE, RunLog
 from evolve.summary import champion_number, champion_text
 from primitives import zoo
@@ -44,7 +44,7 @@ def _from_run(folder: Path, number: str | None) -> Program:
         record = None if wanted is None else log.record(wanted)
     if record is None:
         what = "champion yet" if number is None else f"program {number}"
-        raise BadInput(f"the run '{folder}' has no {what}; see 'evolve inspect {folder}'")
+        raise BadInput(f"the run '{folder}' has no {what}; see 'evolve inspect {quoted(folder)}'")
     return from_text(record.program)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evolve.budget import Budget
@@ -12,11 +13,11 @@ from evolve.judge.trials import Trials
 from evolve.judge.tuning import tuned_start
 from evolve.programs import load_program
 from evolve.provenance import provenance
-from evolve.search.config import Config, with_slots
-from evolve.search.driver import Driver, Observer
+from evolve.search.config import EQUAL_MEMORY, Config, with_slots
+from evolve.search.driver import Driver, Observer, worker_setup
 from evolve.search.log import RunLog
 from evolve.understand.naming import is_sought
-from evolve.workers import Pool
+from evolve.workers import Pool, Setup
 from primitives.text import to_text
 
 DEFAULT_START = "adamw"
@@ -51,12 +52,31 @@ def facts(config: Config, start: str, budget: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "config": config.to_json(),
         "provenance": provenance(),
+        "folder": os.getcwd(),
         "start": start,
         "budget": budget,
     }
     if is_sought(load_program(start)):
         found["discovery"] = False
     return found
+
+
+def run_setup(log: RunLog, config: Config) -> Setup:
+    """What the workers of a run need to know; what they print goes into its folder."""
+    return worker_setup(config, str((log.folder / "workers.log").resolve()))
+
+
+def notes(pool: Pool, config: Config) -> Iterator[str]:
+    """What a user should know of the tasks before the search begins."""
+    if config.objective != EQUAL_MEMORY:
+        return
+    for name, facts in pool.tasks.items():
+        widths = facts.get("widths") or []
+        if len(widths) > 1 and len(set(widths)) == 1:
+            yield (
+                f"The model of {name} does not grow with its width, so a program that remembers "
+                "less trains no larger model: all train the same one."
+            )
 
 
 def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) -> None:

@@ -83,6 +83,7 @@ def from_text(text: str) -> Program:
         raise ProgramError(
             f"the text has {len(text)} characters; at most {MAX_CHARACTERS} are read"
         )
+    text = text.removeprefix("\ufeff")  # what some editors put first
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's advice on text that is refused below
@@ -102,12 +103,19 @@ def from_text(text: str) -> Program:
 
 def _read_function(function: ast.FunctionDef) -> Program:
     slots = _read_signature(function)
-    *body, last = function.body
+    *body, last = _without_docstring(function.body)
     statements = tuple(_read_statement(node) for node in body)
     expected = ", ".join((UPDATE, *slots))
     if not isinstance(last, ast.Return) or _returned(last) != [UPDATE, *slots]:
         raise ProgramError(f"line {last.lineno}: the last line must be 'return {expected}'")
     return Program(statements, slots)
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    match body:
+        case [ast.Expr(value=ast.Constant(value=str())), _, *_]:
+            return body[1:]
+    return body
 
 
 def _read_signature(function: ast.FunctionDef) -> tuple[str, ...]:
@@ -180,15 +188,19 @@ def _read_argument(node: ast.expr) -> Argument:
             return name
         case ast.Constant(value=float() | int() as value) if not isinstance(value, bool):
             return _read_constant(value)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=float() | int() as value)) if (
-            not isinstance(value, bool)
-        ):
-            return -_read_constant(value)
+        case ast.UnaryOp(
+            op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=float() | int() as value)
+        ) if not isinstance(value, bool):
+            found = _read_constant(value)
+            return -found if isinstance(sign, ast.USub) else found
     raise ProgramError("an argument must be a variable or a number; give other values a name first")
 
 
 def _read_constant(value: float) -> float:
     try:
-        return constant(float(value))
+        found = constant(float(value))
     except OverflowError:
         raise ProgramError("a constant is too large for float32; use a smaller one") from None
+    if value and not found:
+        raise ProgramError(f"the constant {value} is 0 in float32; use a larger one, or 0")
+    return found

@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from proxy_tasks import given
 from proxy_tasks.builtin import DigitsMLP, DigitsTransformer, Quadratic, TextTransformer
 from proxy_tasks.task import Task, TaskError
 
@@ -52,6 +53,16 @@ FIELDS = ("name", "width", "batch", "steps", "schedule", "summary", "rung")
 MEMBERS = (*FIELDS, *METHODS, "fingerprint")
 
 
+def register(task: Any) -> str:
+    """Give a task a name of its own in this process, and return it.
+
+    Raises:
+        TaskError: if it is no task.
+    """
+    _check_members(task, getattr(task, "name", type(task).__name__))
+    return given.give(task)
+
+
 def resolve(name: str) -> Task:
     """The task called `name`: a key of `CATALOG`, or `package.module:object`.
 
@@ -62,6 +73,14 @@ def resolve(name: str) -> Task:
     Raises TaskError, with one sentence for the user, when there is no such task or the module's
     own code raises.
     """
+    if name.startswith(given.PREFIX):
+        task: Task | None = given.find(name)
+        if task is not None:
+            return task
+        raise TaskError(
+            f"the task {name!r} is an object without an importable name; give it again, "
+            "as in evolve.open(RUN).resume(tasks=[...])"
+        )
     if ":" in name:
         return _from_module(name)
     if name in CATALOG:

@@ -15,6 +15,7 @@ from primitives import machine
 from primitives.abstract import analyse
 from primitives.text import from_text
 from proxy_tasks.catalog import TaskError, resolve
+from proxy_tasks.given import unpack
 from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY, Answer
 from proxy_tasks.stretch import record
 from proxy_tasks.training import DIVERGENCE, Trainer, default_marks
@@ -51,13 +52,15 @@ class Evaluator:
     def prepare(self, request: dict[str, Any]) -> Answer:
         """Compile every task and describe it.
 
-        `request`: `program`, `tasks`, `rung`, `seeds`, and maybe `shares` of weights.
+        `request`: `program`, `tasks`, `rung`, `seeds`, and maybe `shares` of weights, and `given`:
+        tasks that cannot be imported, as `proxy_tasks.given` packs them.
         The answer has `tasks`: for each name its `weights`, `steps`, `flops`,
         `fingerprint`, `untrained`, the validation loss before training for each
         seed, `widths`, one for each share, and, if `stretch` was asked for, a
         stretch of gradients; or `error`, a sentence.
         """
         code = machine.assemble(analyse(from_text(request["program"])))
+        unpack(request.get("given", {}))
         tasks = {}
         for name in request["tasks"]:
             try:

@@ -66,6 +66,38 @@ def split(*arrays: np.ndarray, seed: int = 0) -> Splits:
     return Splits(*(tuple(np.asarray(array)[part] for array in arrays) for part in parts))
 
 
+def check_splits(splits: Splits) -> None:
+    """Check that data can be trained on, and say where a fault is.
+
+    Raises:
+        TaskError: if a part has no rows, arrays of different lengths, or numbers that are not
+            finite, or if the parts differ in their arrays.
+    """
+    shapes = {}
+    for name, arrays in splits._asdict().items():
+        counts = [len(array) for array in arrays]
+        if not counts or min(counts) == 0:
+            raise TaskError(f"the {name} data has no rows; every part needs at least one")
+        if len(set(counts)) > 1:
+            listed = " and ".join(map(str, counts))
+            raise TaskError(f"the arrays of the {name} data have {listed} rows, not as many")
+        for place, array in enumerate(arrays):
+            values = np.asarray(array)
+            bad: Any = np.argwhere(~np.isfinite(values)) if values.dtype.kind in "fc" else []
+            if len(bad):
+                where = ", ".join(map(str, bad[0]))
+                raise TaskError(
+                    f"array {place} of the {name} data has {values[tuple(bad[0])]} at [{where}]; "
+                    f"{len(bad)} of its numbers are not finite"
+                )
+        shapes[name] = [(np.shape(a)[1:], np.asarray(a).dtype.kind) for a in arrays]
+    for name, found in shapes.items():
+        if found != shapes["train"]:
+            raise TaskError(
+                f"the arrays of the {name} data have other shapes or types than those to train on"
+            )
+
+
 class Sized(Protocol):
     """The part of a task that `batches` reads."""
 

@@ -21,7 +21,7 @@ from primitives import machine
 from primitives.layout import Layout
 from primitives.machine import Code
 from proxy_tasks.status import DIVERGED, FINISHED, NOT_FINITE, STOPPED
-from proxy_tasks.task import Task, batches
+from proxy_tasks.task import Task, batches, check_splits
 
 #: How a training ends, as the compiled loop counts it.
 _STATUS = (FINISHED, NOT_FINITE, DIVERGED, STOPPED)
@@ -72,7 +72,9 @@ class Trainer:
 
     @cached_property
     def _splits(self) -> Any:
-        return jax.tree.map(jnp.asarray, self.task.splits())
+        splits = self.task.splits()
+        check_splits(splits)
+        return jax.tree.map(jnp.asarray, splits)
 
     @cached_property
     def _structure(self) -> Any:

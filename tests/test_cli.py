@@ -19,16 +19,17 @@ from fakes import ADAMW, FakePool, Killed, config
 from evolve import cli as command_line
 from evolve.budget import EVALUATIONS, Budget
 from evolve.cli import parser
-from evolve.command import options, run
+from evolve.command import run
 from evolve.errors import BadInput
 from evolve.judge import ending
+from evolve.library import options
 from evolve.programs import load_program
 from evolve.provenance import provenance
 from evolve.search.config import Config
 from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.mutation import child_rng, mutate
-from evolve.session import configured, with_program
+from evolve.session import DEFAULT_START, configured, with_program
 from evolve.summary import summarize
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
@@ -184,7 +185,7 @@ def test_the_defaults_in_the_help_are_the_defaults() -> None:
     for (_, dest), (text, default) in texts.items():
         if default not in (None, False, "==SUPPRESS==") and dest != "help":
             assert f"(default: {default})" in text
-    known = {"seed": Config.seed, "tasks": ",".join(Config.tasks), "start": run.DEFAULT_START}
+    known = {"seed": Config.seed, "tasks": ",".join(Config.tasks), "start": DEFAULT_START}
     for dest, default in known.items():
         assert f"(default: {default})" in texts["run", dest][0]
 
@@ -314,8 +315,8 @@ def test_resume_agrees_with_the_same_config_only(cli: Cli, tmp_path: Path) -> No
     code, _, err = cli("resume", folder, "--config", tmp_path / "c.toml")
     assert code == 2
     assert err == (
-        f"evolve: '{tmp_path / 'c.toml'}' does not agree with the run's configuration "
-        "(seed: 0 -> 4; population: 8 -> 9); leave --config out, or start a new run\n"
+        "evolve: the settings do not agree with the run's configuration "
+        "(seed: 0 -> 4; population: 8 -> 9); leave them out, or start a new run\n"
     )
     (tmp_path / "c.toml").write_text("population = 8\nstart = 'adamw'\n")
     code, _, err = cli("resume", folder, "--config", tmp_path / "c.toml", "--workers", "x")
@@ -338,15 +339,15 @@ def test_a_run_that_ended_before_its_search_keeps_its_budget(
 
         return Opened(config())
 
-    monkeypatch.setattr(run, "open_pool", fake)
+    monkeypatch.setattr("evolve.workers.open_pool", fake)
     for more in ([], ["--budget", "7evals"]):
         assert cli("resume", folder, "--workers", 1, "--quiet", *more)[0] == 0
         with RunLog.open(folder) as log:
             spent.append(log.select("SELECT count(*) FROM timings")[0][0])
-    assert spent == [50, 57]
+    assert spent == [50, 57]  # `more` is from now, and nothing was left
     assert cli("resume", faked(tmp_path / "2", 0), "--budget", "7evals", "--quiet")[0] == 0
     with RunLog.open(tmp_path / "2") as log:
-        assert log.select("SELECT count(*) FROM timings") == [(57,)]
+        assert log.select("SELECT count(*) FROM timings") == [(7,)]
 
 
 def test_an_interrupt_before_a_run_begins(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ import pytest
 from test_simplify import MadeUp, needs, sized
 
 from evolve.cli import main
-from evolve.command import compare
 from evolve.judge.constants import GENERATION
 from evolve.judge.ranking import Ranked, rank
 from evolve.judge.trials import COARSE, DECIDING, HELDOUT, Trials
+from evolve.library import comparing
 from primitives.abstract import analyse
 from primitives.text import from_text
 from primitives.zoo import zoo
@@ -84,8 +84,8 @@ def test_by_loss_alone_every_model_is_the_same() -> None:
 
 
 def test_the_command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "TUNING", 8)
-    monkeypatch.setattr(compare, "PAIRS", 4)
+    monkeypatch.setattr(comparing, "TUNING", 8)
+    monkeypatch.setattr(comparing, "PAIRS", 4)
     arguments = ["compare", "adamw", "lion", "--tasks", "quadratic", "--workers", "0"]
     assert main([*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -103,7 +103,7 @@ def test_the_command(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPa
 
 
 def test_failures_are_told(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "trials_pool", lambda *rest: nullcontext(Failing(needs())))
+    monkeypatch.setattr(comparing, "trials_pool", lambda *rest: nullcontext(Failing(needs())))
     assert main(["compare", "adamw", "lion", "--tasks", "quadratic"]) == 0
     text = capsys.readouterr().out
     assert "adamw: a training failed" in text

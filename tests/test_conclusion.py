@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evolve.command.conclusion import conclusion
+from evolve.library.conclusion import conclusion
 from primitives.text import to_text
 from primitives.zoo import zoo
 
@@ -77,8 +77,11 @@ def test_no_name_no_result_and_no_discovery() -> None:
     assert "#7, is no known optimizer (the most similar one is lion)" in words(champion=nameless)
     assert "not a discovery" in words(discovery=False)
     assert "was not measured yet" in words(heldout=None)
-    failed = [{"task": "digits", "rung": "x1", "comparison": None}]
-    assert "could not be compared with tuned adamw" in words(heldout=failed)
+    failed = {"task": "digits", "rung": "x1", "comparison": None}
+    one = words(heldout=[failed | {"baseline": [], "champion": [0.25, 0.75]}])
+    assert "a training of the tuned start failed; the mean loss of the champion is 0.5000" in one
+    both = words(heldout=[failed | {"baseline": [], "champion": []}])
+    assert "a training of the tuned start and of the champion failed." in both
     same = summary()["baseline"] | {"identity": None}
     assert "No program was found that trains better than adamw" in words(champion=same)
     assert "there is no result" in words(champion=None, baseline=None)

@@ -268,7 +268,8 @@ def test_imports_go_down_and_nothing_is_executed(path: Path) -> None:
             names = [node.module or ""]
         for name in names:
             root = name.split(".")[0]
-            assert root not in forbidden
+            # Objects of the caller's own process travel to the workers so, and nothing else.
+            assert root not in forbidden or (home == "proxy_tasks" and path.stem == "given")
             if root in ORDER and root != home:
                 assert ORDER[root] < ORDER[home], f"{path} imports {name}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from processes import descendants, environment, eventually, evolve, finish, gone, start
 
-from evolve.errors import BadInput
+from evolve.errors import BadInput, quoted
 from evolve.search.log import RunLog
 from evolve.summary import summarize
 
@@ -166,7 +166,7 @@ def test_a_signal_while_workers_start(folder: Path, how: int, workers: int, dela
 
     code, err = stop(process, folder / name, late_enough, how)
     assert code == 128 + how, err
-    assert f"evolve resume {folder / name}" in err
+    assert f"evolve resume {quoted(folder / name)}" in err
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def running(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     assert eventually(lambda: reached(run, SEARCH))
     yield run
     code, err = stop(process, run, SEARCH, signal.SIGTERM)
-    assert code == 143 and f"evolve resume {run}" in err
+    assert code == 143 and f"evolve resume {quoted(run)}" in err
 
 
 def test_a_running_run_is_busy_and_can_be_looked_at(running: Path) -> None:

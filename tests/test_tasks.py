@@ -18,7 +18,7 @@ import pytest
 
 from proxy_tasks import data
 from proxy_tasks.catalog import CATALOG, resolve
-from proxy_tasks.task import RUNGS, SCHEDULES, Task, TaskError, batches
+from proxy_tasks.task import RUNGS, SCHEDULES, Splits, Task, TaskError, batches, check_splits
 
 UNTRAINED = {
     "text_transformer": math.log(data.VOCABULARY),
@@ -429,3 +429,28 @@ def test_resolve_explains_a_name_that_it_cannot_find(name: str, message: str) ->
     with pytest.raises(TaskError) as caught:
         resolve(name)
     assert message in str(caught.value)
+
+
+GOOD = (np.ones((6, 2), np.float32), np.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ((GOOD[0], GOOD[1][:5]), "have 6 and 5 rows"),
+        ((GOOD[0][:0], GOOD[1][:0]), "has no rows"),
+        ((), "has no rows"),
+        ((np.where(np.eye(6, 2) > 0, np.nan, 1.0), GOOD[1]), r"array 0 of .* has nan at \[0, 0\]"),
+        ((GOOD[0][:, :1], GOOD[1]), "other shapes or types"),
+        ((GOOD[0].astype(int), GOOD[1]), "other shapes or types"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "validation", "heldout"])
+def test_data_that_cannot_be_trained_on_is_told_with_its_place(
+    part: tuple[Any, ...], message: str, name: str
+) -> None:
+    check_splits(Splits(GOOD, GOOD, GOOD))
+    with pytest.raises(TaskError, match=message) as error:
+        check_splits(Splits(GOOD, GOOD, GOOD)._replace(**{name: part}))
+    whose = "validation" if (name, message[:5]) == ("train", "other") else name
+    assert f"the {whose} data" in str(error.value)

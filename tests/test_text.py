@@ -124,7 +124,7 @@ BAD = {
     "comparison": (around("update = g < m"), f"line 2: {RIGHT}"),
     "unary": (around("update = -g"), f"line 2: {RIGHT}"),
     "minus a variable": (around("update = g * -m"), f"line 2: {ARGUMENT}"),
-    "plus": (around("update = g * +1.0"), f"line 2: {ARGUMENT}"),
+    "too small": (around("update = g * 1e-60"), "line 2: the constant 1e-60 is 0 in float32"),
     "keyword argument": (around("update = sign(x=g)"), f"line 2: {RIGHT}"),
     "starred": (around("update = interp(*g)"), "line 2: 'interp' takes 3 arguments, not 1"),
     "starred, right count": (around("update = sign(*g)"), f"line 2: {ARGUMENT}"),
@@ -141,7 +141,7 @@ BAD = {
     "two targets": (around("update = m = sign(g)"), f"line 2: {ASSIGN}"),
     "tuple target": (around("update, m = sign(g)"), f"line 2: {ASSIGN}"),
     "item target": (around("m[0] = sign(g)"), f"line 2: {ASSIGN}"),
-    "docstring": (around("'text'", "update = sign(g)"), f"line 2: {ASSIGN}"),
+    "late docstring": (around("update = sign(g)", "'text'"), f"line 3: {ASSIGN}"),
     "loop": (around("while 1: pass"), f"line 2: {ASSIGN}"),
     "early return": (around("return update, m", "update = sign(g)"), f"line 2: {ASSIGN}"),
     "decorator": ("@print\n" + LION, PLAIN),
@@ -337,3 +337,13 @@ def test_names_that_cannot_name_a_variable(name):
 def test_constants_that_are_no_float32(value):
     with pytest.raises(ProgramError, match="is not a finite float32"):
         constant(value)
+
+
+def test_what_people_write_besides_is_read() -> None:
+    """A docstring, a unary plus, and the byte order mark that some editors put first."""
+    plain = from_text(LION)
+    lines = LION.splitlines()
+    documented = "\n".join([lines[0], '    """What it does."""', *lines[1:]]) + "\n"
+    assert from_text(documented) == plain
+    assert from_text("\ufeff" + LION) == plain
+    assert from_text(LION.replace(", 0.9)", ", +0.9)")) == plain

@@ -6,40 +6,32 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from evolve.command.trials import task_names, trials_pool
-from evolve.errors import BadInput
-from evolve.judge.ranking import Ranked, rank
-from evolve.judge.trials import Trials
+from evolve.judge.ranking import Ranked
+from evolve.library.comparing import PAIRS, TUNING, compared
+from evolve.library.console import Console
+from evolve.library.trials import task_names, tasks_of
 from evolve.programs import load_program
-from evolve.search.config import EQUAL_MEMORY, Config
-from primitives.abstract import analyse
+from evolve.search.config import Config
 from primitives.text import to_text
-
-#: Constants tried for each program, times the seeds they are tried on; pairs compared.
-TUNING, SEEDS, PAIRS = 320, 4, 16
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare programs and print a table."""
     programs = [(name, load_program(name)) for name in arguments.programs]
-    if len(programs) < 2:
-        raise BadInput("there is nothing to compare; name two programs or more")
-    objective = Config(objective=arguments.objective or Config().objective).objective
-    names = task_names(arguments.tasks)
-    memory = len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
-    with trials_pool(names, arguments.workers) as pool:
-        trials = Trials(pool, choosing=SEEDS, memory=memory)
-        rows = []
-        for row in rank(trials, programs, TUNING, PAIRS):
-            rows.append(row)
-            if not arguments.json:
-                print(f"{row.name}: {_better(row, rows[0])}", flush=True)
+    of_runs = [tasks_of(name) for name in arguments.programs]
+    own = next((tasks for tasks in of_runs if tasks != Config().tasks), Config().tasks)
+    names = task_names(arguments.tasks, own)
+    rows: list[Ranked] = []
+    for row in compared(programs, names, arguments.objective, arguments.workers):
+        rows.append(row)
+        if not arguments.json:
+            print(f"{row.name}: {_better(row, rows[0])}", flush=True)
     reference = rows[0]
     rows.sort(key=lambda row: -(row.better.mean if row.better else 0.0))
     if arguments.json:
+        objective = arguments.objective or Config().objective
         facts = {"tasks": list(names), "objective": objective, "tuning": TUNING, "pairs": PAIRS}
         print(json.dumps({**facts, "programs": [_json(row) for row in rows]}, indent=2))
     else:

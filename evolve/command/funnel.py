@@ -6,14 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-from evolve.command.options import worker_count
-from evolve.command.run import run_setup
-from evolve.command.verdict import compared
-from evolve.errors import BadInput
+from evolve.errors import BadInput, quoted
 from evolve.judge import ending, heldout
 from evolve.judge.searched import Searched
+from evolve.library.options import worker_count
+from evolve.library.verdict import compared
 from evolve.search.config import Config
 from evolve.search.log import START, RunLog
+from evolve.session import run_setup
 from evolve.workers import open_pool
 from primitives.text import from_text
 
@@ -53,12 +53,13 @@ def _champion(log: RunLog) -> dict[str, str]:
     found = ending.stage(log, ending.TOURNAMENT)
     if found is None or ending.stage(log, ending.HELDOUT) is None:
         raise BadInput(
-            f"'{log.folder}' was not judged to its end; 'evolve resume {log.folder}' does it"
+            f"'{log.folder}' was not judged to its end; "
+            f"'evolve resume {quoted(log.folder)}' does it"
         )
     if found["champion"]["id"] == START:
         raise BadInput(
             f"the champion of '{log.folder}' is the tuned start itself, so there is nothing "
-            f"to compare; 'evolve resume {log.folder} --budget 30m' searches on"
+            f"to compare; 'evolve resume {quoted(log.folder)} --budget 30m' searches on"
         )
     programs: dict[str, str] = found["champion"]["programs"]
     return programs

@@ -1,4 +1,4 @@
-"""`evolve inspect`, and the closing words of a run."""
+"""`evolve inspect`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from evolve.budget import duration
-from evolve.command.conclusion import conclusion
-from evolve.command.verdict import closing_lines, simplified
-from evolve.errors import BadInput
+from evolve.errors import BadInput, quoted
+from evolve.library.console import Console
+from evolve.library.numbers import signed
+from evolve.library.verdict import closing_lines, simplified
 from evolve.search.log import RunLog
 from evolve.summary import (
     PAPER_HIT_RATE,
@@ -54,13 +54,6 @@ def inspect(arguments: argparse.Namespace) -> None:
             _print_summary(log, summary, arguments.top or 5, console)
 
 
-def print_result(log: RunLog, console: Console) -> None:
-    """The closing words of a session: what was found, and what to type next."""
-    _out(console, "")
-    for line in conclusion(summarize(log), log.meta("start")):
-        _out(console, line)
-
-
 def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Console) -> None:
     _out(console, f"{summary['run']}: {summary['state']}")
     _print_counts(summary, console)
@@ -98,7 +91,7 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
     if champion["id"] == baseline["id"]:
         _out(console, "champion   none: no program was found that is better than the tuned start")
     else:
-        value = f"fitness {champion['fitness']:+.4f}"
+        value = f"fitness {signed(champion['fitness'])}"
         _out(console, f"champion   #{champion['id']}: {_losses(champion)}, {value}")
     for line in closing_lines(s):
         _out(console, line)
@@ -125,7 +118,7 @@ def _print_tournament(s: dict[str, Any], console: Console) -> None:
         came = f", {row['how']}" if row["how"] else ""
         _out(
             console,
-            f" {row['slots']:<5}  {row['statements']:<10}  {row['score']:+.4f}  {on_tasks}  "
+            f" {row['slots']:<5}  {row['statements']:<10}  {signed(row['score'])}  {on_tasks}  "
             f"{row['behind']:.4f} ± {row['error']:.4f}  from #{row['id']}{came}"
             f"{'  <- champion' if own else ''}",
         )
@@ -141,7 +134,7 @@ def _print_hall(s: dict[str, Any], console: Console) -> None:
         table.add_row(
             str(entry["slots"]),
             str(entry["statements"]),
-            f"{entry['fitness']:+.4f}",
+            signed(entry["fitness"]),
             str(entry["seeds"]),
             str(entry["id"]),
         )
@@ -150,13 +143,14 @@ def _print_hall(s: dict[str, Any], console: Console) -> None:
 
 def _print_top(log: RunLog, top: int, console: Console) -> None:
     _out(
-        console, f"the {top} fittest in the search (evolve inspect {log.folder} --id ID shows one)"
+        console,
+        f"the {top} fittest in the search (evolve inspect {quoted(log.folder)} --id ID shows one)",
     )
     table = Table("id", "fitness", "seeds", "slots", "statements", "mutation", box=None)
     for record, seeds in fittest(log, top):
         table.add_row(
             str(record.number),
-            f"{record.fitness:+.4f}",
+            signed(record.fitness or 0.0),
             str(seeds),
             str(record.slots),
             str(record.live),
@@ -179,7 +173,7 @@ def _print_program(log: RunLog, number: int, as_json: bool, console: Console) ->
         print(json.dumps({**vars(record), "ancestry": steps}, indent=2))
         return
     source = "" if record.source is None else f", result taken from #{record.source}"
-    value = "none" if record.fitness is None else f"{record.fitness:+.4f}"
+    value = "none" if record.fitness is None else f"{signed(record.fitness)}"
     _out(console, f"#{number}: {record.outcome or 'pending'}, fitness {value}{source}")
     program = from_text(record.program)
     live = analyse(program).live

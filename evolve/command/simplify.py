@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from evolve.budget import EVALUATIONS, parse_budget
-from evolve.command.trials import judges, task_names, trials_pool
 from evolve.errors import BadInput
 from evolve.judge.tournament import ROUNDS, Tournament
+from evolve.library.trials import judges, task_names, tasks_of, trials_pool
 from evolve.programs import load_program
-from evolve.search.config import Config
-from evolve.search.log import FILE, RunLog
 from evolve.understand.chain import ABLATION, LIMIT, TUNING, Step
 from evolve.understand.simplify import Chain, prove, simplify
 from primitives.program import Program
@@ -24,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Simplify a program and print the chain."""
     program = load_program(arguments.program)
     evaluations = _evaluations(arguments.further)
-    names = task_names(arguments.tasks, _judges_of(arguments.program))
+    names = task_names(arguments.tasks, tasks_of(arguments.program, "judge_tasks"))
     show = (lambda step: None) if arguments.json else _print_step
     if not arguments.json:
         print(to_text(program))
@@ -38,16 +35,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps({**chain.to_json(), "tasks": list(names)}, indent=2))
     else:
         _print_end(chain, arguments.proven)
-
-
-def _judges_of(name: str) -> tuple[str, ...]:
-    """The tasks on which a program is judged: those of its run, if it is of one."""
-    run, _, number = name.rpartition("#")
-    for folder in (Path(name), Path(run)) if number.isdecimal() else (Path(name),):
-        if (folder / FILE).is_file():
-            with RunLog.open(folder) as log:
-                return Config.from_json(log.meta("config")).judge_tasks
-    return Config().judge_tasks
 
 
 def _evaluations(text: str | None) -> int:

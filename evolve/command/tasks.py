@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from evolve.command.timings import measured_seconds
+from evolve.library.console import Console
+from evolve.library.timings import measured_seconds
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.task import RUNGS
 

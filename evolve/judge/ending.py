@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolve.errors import BadInput
+from evolve.errors import BadInput, quoted
 from evolve.judge.comparison import compare
 from evolve.search.log import RunLog
 
@@ -43,7 +43,8 @@ def require_finished(log: RunLog) -> int:
     found = finished(log)
     if found is None:
         raise BadInput(
-            f"the search in '{log.folder}' has not ended; 'evolve resume {log.folder}' ends it"
+            f"the search in '{log.folder}' has not ended; "
+            f"'evolve resume {quoted(log.folder)}' ends it"
         )
     return found
 
@@ -116,7 +117,7 @@ def overfitting(log: RunLog) -> list[dict[str, Any]] | None:
 def left_out(log: RunLog) -> list[str]:
     """What the closing left out for want of budget, each with the command that does it."""
     found = [(stage(log, kind) or {}).get("left_out") for kind in STAGES]
-    return [text.replace("RUN", str(log.folder)) for text in found if text]
+    return [text.replace("RUN", quoted(log.folder)) for text in found if text]
 
 
 def is_discovery(log: RunLog) -> bool | None:

@@ -86,11 +86,8 @@ class Driver:
     # -- the budget ----------------------------------------------------------
 
     def add_budget(self, budget: Budget) -> None:
-        """Let the run go on for this much more."""
-        target = self.target()
-        spent = self._spent(budget.kind)
-        open_target = target.amount if target and target.kind == budget.kind else spent
-        amount = max(open_target, spent) + budget.amount
+        """Let the run go on for this much more from now, whatever was left."""
+        amount = self._spent(budget.kind) + budget.amount
         with self.log.transaction():
             clock = budget.kind == SECONDS
             self._event("budget", {"kind": budget.kind, "until": amount}, clock)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolve.errors import BadInput, EvolveError, RunBusy
+from evolve.errors import BadInput, EvolveError, RunBusy, quoted
 
 FILE, LOCK = "run.sqlite", "lock"
 FORMAT = 9
@@ -143,7 +143,8 @@ class RunLog:
             folder.mkdir(parents=True)
         except FileExistsError:
             raise BadInput(
-                f"'{folder}' exists already; choose another --out, or 'evolve resume {folder}'"
+                f"'{folder}' exists already; choose another --out, or "
+                f"'evolve resume {quoted(folder)}'"
             ) from None
         except OSError as error:
             raise BadInput(f"the run folder '{folder}' cannot be made ({error.strerror})") from None

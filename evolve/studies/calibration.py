@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from evolve.command.compare import PAIRS, SEEDS, TUNING
-from evolve.command.options import worker_count
 from evolve.judge.ranking import rank
 from evolve.judge.trials import Trials
+from evolve.library.comparing import PAIRS, SEEDS, TUNING
+from evolve.library.options import worker_count
 from evolve.search.config import EQUAL_MEMORY, LOSS, Config
 from evolve.workers import Setup, open_pool
 from primitives.abstract import analyse

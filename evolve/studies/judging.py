@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from evolve.command.options import worker_count
 from evolve.judge import tuning
 from evolve.judge.tournament import CHOOSING, ROUNDS, Judge, Structure, Tournament
 from evolve.judge.trials import Trials
+from evolve.library.options import worker_count
 from evolve.search.config import Config
 from evolve.studies.calibration import read
 from evolve.studies.way import rule

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from evolve.errors import BadInput, PoolError
+from proxy_tasks.given import packed
 from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT, Answer, Request
 
 #: Seconds a worker may take to start, to import JAX and to compile every task.
@@ -173,7 +174,7 @@ class Pool(ABC):
 
     def _seat(self) -> _Seat:
         worker = self._new_worker()
-        worker.send([{"action": "prepare", **self.setup.request}])
+        worker.send([{"action": "prepare", **_with_tasks(self.setup.request)}])
         return _Seat(worker, deadline=time.monotonic() + START_LIMIT)
 
     def _assign(self) -> None:
@@ -265,6 +266,12 @@ class Pool(ABC):
     def _replace(self, index: int) -> None:
         self._seats[index].worker.kill()
         self._seats[index] = self._seat()
+
+
+def _with_tasks(request: Request) -> Request:
+    """With the tasks that a worker cannot import."""
+    given = packed(request.get("tasks", ()))
+    return {**request, "given": given} if given else request
 
 
 def _failure(outcome: str, detail: str) -> Answer:

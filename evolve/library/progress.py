@@ -6,11 +6,12 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 
 from evolve.budget import duration
+from evolve.library.console import Console
+from evolve.library.numbers import signed
 from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
 from evolve.search.log import START
@@ -54,7 +55,8 @@ class Progress:
         self._rates: deque[tuple[float, int]] = deque()
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal and not self._quiet:
+        shown = self._console.is_terminal or self._console.is_jupyter
+        if shown and not self._quiet:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
         return self
@@ -109,7 +111,7 @@ def _best(driver: Driver) -> str:
         return "-"
     number = _champion(driver)
     value, losses = race[number].fitness or 0.0, _losses(driver, number)
-    return f"#{number} {value:+.4f} loss {losses} (tuned start {_losses(driver, START)})"
+    return f"#{number} {signed(value)} loss {losses} (tuned start {_losses(driver, START)})"
 
 
 def _program(driver: Driver) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from evolve.command.options import check_names, worker_count
+from pathlib import Path
+from typing import cast
+
 from evolve.judge.tournament import CHOOSING, Judge
 from evolve.judge.trials import Trials
 from evolve.judge.tuning import shipped
+from evolve.library.options import check_names, worker_count
+from evolve.library.waiting import Watched
 from evolve.search.config import Config
 from evolve.search.driver import search_path
+from evolve.search.log import FILE, RunLog
 from evolve.session import DEFAULT_START
 from evolve.workers import Pool, Setup, open_pool
 from primitives.program import Program
@@ -27,8 +32,32 @@ def task_names(text: str | None, default: tuple[str, ...] = Config().tasks) -> t
     return names
 
 
-def trials_pool(names: tuple[str, ...], count: str) -> Pool:
-    """A pool on this machine that trains on these tasks."""
+def tasks_of(name: str, setting: str = "tasks") -> tuple[str, ...]:
+    """The tasks of the run that a PROGRAM is of; those of a search by default for any other.
+
+    Arguments:
+        name: a PROGRAM: a run folder or RUN#ID are of a run.
+        setting: `tasks`, those of the search, or `judge_tasks`, on which its best were judged.
+    """
+    run, _, number = name.rpartition("#")
+    folders = [Path(name), *([Path(run)] if number.isdecimal() else [])]
+    for folder in folders:
+        if (folder / FILE).is_file():
+            with RunLog.open(folder) as log:
+                found: tuple[str, ...] = getattr(Config.from_json(log.meta("config")), setting)
+                return found
+    default: tuple[str, ...] = getattr(Config(), setting)
+    return default
+
+
+def trials_pool(names: tuple[str, ...], count: str, total: int | None = None) -> Pool:
+    """A pool on this machine that trains on these tasks, and tells how far it is.
+
+    Arguments:
+        names: of tasks.
+        count: of workers, as on the command line.
+        total: about so many trainings, if that is known.
+    """
     setup = Setup(
         request={
             "program": to_text(zoo(DEFAULT_START)),
@@ -39,7 +68,7 @@ def trials_pool(names: tuple[str, ...], count: str) -> Pool:
         },
         path=search_path(),
     )
-    return open_pool(setup, worker_count(count, Config()))
+    return cast(Pool, Watched(open_pool(setup, worker_count(count, Config())), total))
 
 
 def judges(pool: Pool, names: tuple[str, ...], program: Program) -> dict[str, Judge]:

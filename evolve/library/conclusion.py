@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from evolve.budget import duration
-from evolve.command.verdict import simplified
+from evolve.errors import quoted
+from evolve.library.verdict import failure, simplified
 from primitives.abstract import analyse
 from primitives.text import from_text
 from primitives.zoo import ENTRIES
@@ -44,12 +45,28 @@ def _found(s: dict[str, Any], start: str) -> Iterator[str]:
     else:
         yield f"The best of them so far is #{champion['id']}."
     yield _memory(text, s["baseline"]["live_program"], start)
-    yield from _quality(s, start)
+    yield from quality(s, start)
     yield ""
     yield text.rstrip()
     if simplified(s) is not None:
         yield ""
-        yield f"(simplified, its constants tuned; as it was found: evolve inspect {s['run']})"
+        found = f"evolve inspect {quoted(s['run'])}"
+        yield f"(simplified, its constants tuned; as it was found: {found})"
+
+
+def found_sentence(s: dict[str, Any], start: str) -> str:
+    """What a run found, in one sentence."""
+    champion, baseline = s["champion"], s["baseline"]
+    if champion is None or baseline is None:
+        return "Nothing was trained to its end yet, so there is no result."
+    if champion["id"] == baseline["id"]:
+        return f"No program was found that trains better than {start} with tuned constants."
+    what = "" if champion["identity"] is None else f" It {_what(champion['identity'])}."
+    so_far = "" if s["closed"] else " so far"
+    return (
+        f"Among {s['evaluated']:,} programs that were trained, #{champion['id']} is the "
+        f"best{so_far}.{what}"
+    )
 
 
 def _what(identity: dict[str, Any]) -> str:
@@ -75,32 +92,35 @@ def _arrays(count: int) -> str:
     return f"{count or 'no'} array{'' if count == 1 else 's'}"
 
 
-def _quality(s: dict[str, Any], start: str) -> Iterator[str]:
+def quality(s: dict[str, Any], start: str) -> Iterator[str]:
+    """How well a run's champion does on held-out data, in words."""
     if s["heldout"] is None:
         yield "How well it does on data held out from the search was not measured yet."
         return
     for row in s["heldout"]:
         scale = row["rung"].removeprefix("x")
         where = "" if scale == "1" else f", with {scale} times the compute,"
-        yield f"On held-out data of {row['task']}{where} it {_compared(row['comparison'], start)}."
+        yield f"On held-out data of {row['task']}{where} {_compared(row, start)}."
     for text in s["left_out"]:
         yield f"Left for later: {text}"
 
 
-def _compared(comparison: dict[str, Any] | None, start: str) -> str:
+def _compared(row: dict[str, Any], start: str) -> str:
+    comparison = row["comparison"]
     if comparison is None or comparison["error"] is None:
-        return f"could not be compared with tuned {start}, since a training failed"
+        return f"there is {failure(row) or 'no comparison'}"
     mean, error = comparison["mean"], comparison["error"]
     seeds = f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}"
     chance = "" if comparison["p"] is None else f", p = {comparison['p']:.1g}"
     if abs(mean) <= 2 * error:
-        return f"is level with tuned {start}: {mean:+.1%} ± {error:.1%} ({seeds}{chance})"
+        return f"it is level with tuned {start}: {mean:+.1%} ± {error:.1%} ({seeds}{chance})"
     word = "more" if mean > 0 else "less"
     numbers = f"{abs(mean):.1%} ± {error:.1%} {word}"
-    return f"gains {numbers} from training than tuned {start}\n({seeds}{chance})"
+    return f"it gains {numbers} from training than tuned {start}\n({seeds}{chance})"
 
 
 def _next(folder: str) -> Iterator[str]:
+    folder = quoted(folder)
     yield ""
     yield "Next you can type:"
     yield f"  evolve inspect {folder}                             # everything that was found"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
+
+from evolve.errors import quoted
+from evolve.library.numbers import signed, with_error
 
 _SAME = "the champion is the tuned start program itself; nothing better was found"
 _NOT_A_DISCOVERY = "not a discovery: the run began with this family of programs"
@@ -28,12 +32,25 @@ def closing_lines(s: dict[str, Any]) -> Iterator[str]:
     for text in s["left_out"]:
         yield f"left out   {text}"
     if s["state"] == "finished" and not s["closed"]:
-        yield f"unfinished the closing was interrupted; evolve resume {s['run']}"
+        yield f"unfinished the closing was interrupted; evolve resume {quoted(s['run'])}"
 
 
 def compared(row: dict[str, Any]) -> str:
     """Champion against the tuned start on one task and rung."""
-    return f"on {row['task']} at {row['rung']} {verdict(row['comparison'])}"
+    return f"on {row['task']} at {row['rung']} {failure(row) or verdict(row['comparison'])}"
+
+
+def failure(row: dict[str, Any]) -> str | None:
+    """Whose training failed on fresh seeds, and what the other came to; None if none did."""
+    who = {"baseline": "the tuned start", "champion": "the champion"}
+    failed = [name for key, name in who.items() if not row.get(key)]
+    if not failed:
+        return None
+    other = next((key for key in who if row.get(key)), None)
+    text = f"no comparison: on fresh seeds a training of {' and of '.join(failed)} failed"
+    if other is None:
+        return text
+    return f"{text}; the mean loss of {who[other]} is {fmean(row[other]):.4f}"
 
 
 def verdict(comparison: dict[str, Any] | None) -> str:
@@ -46,15 +63,15 @@ def verdict(comparison: dict[str, Any] | None) -> str:
     )
     chance = "" if p is None else f", p = {p:.2g}"
     return (
-        f"{word} the tuned start: {mean:+.4f} ± {error:.4f} (mean and standard error over "
+        f"{word} the tuned start: {with_error(mean, error)} (mean and standard error over "
         f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}{chance})"
     )
 
 
 def simplified(s: dict[str, Any]) -> str | None:
     """The champion's simplified form under a heading; None if it is not known, or no other."""
-    chain = s["champion"]["chain"]
-    if chain is None or not chain["steps"]:
+    champion, chain = s["champion"], s["champion"]["chain"]
+    if chain is None or chain["simplified"] == champion["live_program"]:
         return None
     kinds = [step["kind"] for step in chain["steps"]]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
@@ -63,14 +80,16 @@ def simplified(s: dict[str, Any]) -> str | None:
 
 def _leader(leader: dict[str, Any]) -> str:
     slots = f"{leader['slots']} slot{'' if leader['slots'] == 1 else 's'}"
-    score = "" if leader["score"] is None else f": {leader['score']:+.4f}"
+    score = "" if leader["score"] is None else f": {signed(leader['score'])}"
     return f"{slots:11}the best is #{leader['id']}{score}; {_name(leader['identity'])}"
 
 
 def _overfitting(points: list[dict[str, Any]]) -> str:
     last = points[-1]
-    fresh = "failed" if last["fresh"] is None else f"{last['fresh']:+.4f}"
-    return f"the search's best, #{last['id']}: {last['fitness']:+.4f} there, {fresh} on fresh seeds"
+    fresh = "failed" if last["fresh"] is None else signed(last["fresh"])
+    return (
+        f"the search's best, #{last['id']}: {signed(last['fitness'])} there, {fresh} on fresh seeds"
+    )
 
 
 def _name(identity: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""What `import evolve` offers, and the commands are built on."""

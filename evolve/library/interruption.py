@@ -1,0 +1,63 @@
+"""SIGINT and SIGTERM end a session in peace: what was committed stays."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evolve.errors import EvolveError, quoted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(EvolveError, KeyboardInterrupt):
+    """A signal ended the session; what was committed stays."""
+
+    def __init__(self, signal_number: int, folder: Path) -> None:
+        super().__init__(f"interrupted; go on with: evolve resume {quoted(folder)}")
+        self.exit_code = 128 + signal_number
+
+
+class Interruption:
+    """SIGINT or SIGTERM, turned into `Interrupted`; the log is sound whenever that happens.
+
+    While the workers start, it is raised at once. Before that, when there may be no run to go on
+    with yet, and later, when the driver looks up often, only by `check`: an exception raised in
+    the middle of native code may be lost there, or come back as another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._received: int | None = None
+        self.at_once = False
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self._received is not None:
+            raise Interrupted(self._received, self._folder)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)  # let the workers be ended in peace
+        if self.at_once:
+            self.check()
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Receive signals inside; in a thread nobody can, so there it does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {each: signal.signal(each, self._receive) for each in _SIGNALS}
+        try:
+            yield
+        except BaseException:  # Ray may turn a signal into an exit of its own
+            self.check()
+            raise
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)

@@ -1,0 +1,168 @@
+"""The pictures of a report, drawn by Matplotlib as SVG that takes the page's colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+#: Stands for the colour of the page's text; Matplotlib knows no `currentColor`.
+_TEXT = "#010203"
+#: Stand for the colours of the page's series, which are lighter on a dark page.
+COLOURS = tuple(f"#0a0b{i:02d}" for i in range(1, 7))
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "evolve",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "axes.edgecolor": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": _TEXT,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
+    "legend.frameon": False,
+    "mathtext.fontset": "cm",
+}
+
+
+def drawn(draw: Callable[[Axes], None], height: float = 3.2) -> str:
+    """What a function draws, as SVG."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.0, height), layout="constrained")
+        draw(figure.add_subplot())
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
+    for i, colour in enumerate(COLOURS):
+        svg = svg.replace(colour, f"var(--series-{i})")
+    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+
+
+def formula(lines: Iterable[str]) -> str:
+    """Formulas in LaTeX, one below the other."""
+    rows = list(lines)
+    # Outlines: in no font that a page could name do the letters of formulas stand.
+    with matplotlib.rc_context({**_STYLE, "svg.fonttype": "path"}):
+        figure = Figure(figsize=(7.0, 0.42 * len(rows)))
+        for i, row in enumerate(rows):
+            figure.text(0.01, 1 - (i + 0.6) / len(rows), f"${row}$", fontsize=15)
+        return _svg(figure)
+
+
+def gains(rows: Sequence[Mapping[str, Any]], start: str) -> str:
+    """By how much the champion gains more than the start: `where`, `mean`, `error`."""
+
+    def draw(axes: Axes) -> None:
+        places = range(len(rows))[::-1]
+        means = [100 * row["mean"] for row in rows]
+        errors = [196 * row["error"] for row in rows]
+        axes.errorbar(means, places, xerr=errors, fmt="o", color=COLOURS[0], capsize=4)
+        axes.axvline(0, color=_TEXT, linewidth=0.8, linestyle=":")
+        axes.set_yticks(list(places), [row["where"] for row in rows])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_xlabel(f"gain over tuned {start}, in % of what it gains by training")
+
+    return drawn(draw, 1.2 + 0.45 * len(rows))
+
+
+def fitness(bests: Sequence[Mapping[str, Any]], last: int) -> str:
+    """The best fitness so far over the programs, for each number of slots."""
+
+    def draw(axes: Axes) -> None:
+        for colour, slots in enumerate(sorted({row["slots"] for row in bests})):
+            own = [row for row in bests if row["slots"] == slots]
+            x = [row["id"] for row in own] + [last]
+            y = [row["fitness"] for row in own] + [own[-1]["fitness"]]
+            label = f"{slots} slot{'' if slots == 1 else 's'}"
+            axes.step(x, y, where="post", label=label, color=COLOURS[colour % len(COLOURS)])
+        axes.set_xlim(0, last)
+        axes.set_xlabel("programs generated")
+        axes.set_ylabel("best fitness")
+        axes.legend(loc="lower right")
+
+    return drawn(draw)
+
+
+def counts(progress: Sequence[Mapping[str, Any]]) -> str:
+    """Programs trained, results taken over and children rejected, over the programs."""
+
+    def draw(axes: Axes) -> None:
+        x = [row["until"] for row in progress]
+        names = {"trained": "trained", "hits": "known already", "rejected": "invalid"}
+        for colour, (key, label) in enumerate(names.items()):
+            axes.plot(x, [row[key] for row in progress], label=label, color=COLOURS[colour])
+        axes.set_xlabel("programs generated")
+        axes.set_ylabel("programs")
+        axes.legend(loc="upper left")
+
+    return drawn(draw)
+
+
+def front(entries: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> str:
+    """Fitness over statements, for each number of slots; those of the front are filled."""
+
+    def draw(axes: Axes) -> None:
+        full = set(chosen)
+        for colour, slots in enumerate(sorted({entry["slots"] for entry in entries})):
+            own = [entry for entry in entries if entry["slots"] == slots]
+            axes.scatter(
+                [entry["statements"] for entry in own],
+                [entry["fitness"] for entry in own],
+                label=f"{slots} slot{'' if slots == 1 else 's'}",
+                edgecolors=COLOURS[colour % len(COLOURS)],
+                facecolors=[
+                    COLOURS[colour % len(COLOURS)] if entry["id"] in full else "none"
+                    for entry in own
+                ],
+            )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("statements")
+        axes.set_ylabel("fitness")
+        axes.legend(loc="lower right")
+
+    return drawn(draw)
+
+
+def ancestry(steps: Sequence[Mapping[str, Any]]) -> str:
+    """The fitness of every ancestor."""
+
+    def draw(axes: Axes) -> None:
+        values = [(i, step["fitness"]) for i, step in enumerate(steps)]
+        known = [(i, value) for i, value in values if value is not None]
+        axes.plot(*zip(*known, strict=True), "o-", color=COLOURS[0])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("steps from the start program")
+        axes.set_ylabel("fitness")
+
+    return drawn(draw)
+
+
+def overfitting(points: Sequence[Mapping[str, Any]]) -> str:
+    """What the search saw of its best programs, and what fresh seeds say."""
+
+    def draw(axes: Axes) -> None:
+        x = [point["id"] for point in points]
+        fresh = [(p["id"], p["fresh"]) for p in points if p["fresh"] is not None]
+        axes.plot(x, [p["fitness"] for p in points], "o-", label="in the search", color=COLOURS[0])
+        if fresh:
+            axes.plot(*zip(*fresh, strict=True), "s--", label="on fresh seeds", color=COLOURS[5])
+        axes.set_xlabel("program")
+        axes.set_ylabel("fitness")
+        axes.legend(loc="lower right")
+
+    return drawn(draw)
