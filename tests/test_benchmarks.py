@@ -9,7 +9,7 @@ from fakes import untrained
 from evolve.cli import parser
 from evolve.command import run
 from evolve.search.log import RunLog
-from evolve.session import configured
+from evolve.session import configured, run_setup
 from evolve.workers import Setup
 from tests.benchmarks import free, search_bench
 
@@ -19,7 +19,7 @@ def default(tmp_path: Path) -> tuple[dict[str, Any], Setup]:
     arguments = parser().parse_args(["run"])
     config = configured(run._settings(arguments))
     with RunLog.create(tmp_path / "run", {"config": config.to_json()}) as log:
-        return log.meta("config"), run.run_setup(log, config)
+        return log.meta("config"), run_setup(log, config)
 
 
 def test_the_bench_runs_the_default_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

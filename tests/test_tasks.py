@@ -122,7 +122,7 @@ def test_splits_are_disjoint_and_shaped_alike(task: Task) -> None:
 @each_task
 def test_validation_costs_little_beside_training(task: Task) -> None:
     forward_passes = len(task.splits().validation[0])
-    assert forward_passes < 0.05 * 3 * task.steps * task.batch
+    assert forward_passes < 0.06 * 3 * task.steps * task.batch
 
 
 @each_task
@@ -285,7 +285,7 @@ def test_transformer_sees_no_future_character() -> None:
     from proxy_tasks.models import language_model
 
     def logits(tokens: jax.Array) -> jax.Array:
-        return language_model(initial(task), tokens, 2).reshape(data.VOCABULARY, 2, 16)
+        return language_model(initial(task), tokens, 2).reshape(data.VOCABULARY, 2, 32)
 
     tokens = windows[:, :-1]
     changed = tokens.at[0, 10].set((tokens[0, 10] + 1) % data.VOCABULARY)
