@@ -2,7 +2,7 @@
 
     python -m discovered.draw further-8 discovered/road.svg
 
-Needs matplotlib: `pip install -e ".[plots]"`.
+Needs matplotlib: `pip install -e ".[report]"`.
 """
 
 from __future__ import annotations
