@@ -196,8 +196,7 @@ def front(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Only those on most seeds are compared: where seeds differ, so does luck.
     """
-    most = max((entry["seeds"] for entry in entries), default=0)
-    entries = [entry for entry in entries if entry["seeds"] == most]
+    entries = on_most_seeds(entries)
 
     def beaten(entry: dict[str, Any]) -> bool:
         return any(
@@ -209,6 +208,12 @@ def front(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         )
 
     return [entry for entry in entries if not beaten(entry)]
+
+
+def on_most_seeds(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the hall of fame that were trained on as many seeds as any."""
+    most = max((entry["seeds"] for entry in entries), default=0)
+    return [entry for entry in entries if entry["seeds"] == most]
 
 
 def _provenance(log: RunLog) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from evolve.errors import BadInput
 from evolve.judge.ranking import Ranked, rank
@@ -18,7 +19,7 @@ TUNING, SEEDS, PAIRS = 320, 4, 16
 
 def compared(
     programs: Sequence[tuple[str, Program]],
-    tasks: Sequence[str] = (),
+    tasks: Sequence[Any] | str = (),
     objective: str | None = None,
     workers: str = "auto",
 ) -> Iterator[Ranked]:
@@ -26,7 +27,7 @@ def compared(
 
     Arguments:
         programs: pairs of a name and a program.
-        tasks: names; by default those of a search.
+        tasks: names or objects; by default those of a search.
         objective: by default equal memory.
         workers: as on the command line.
 
@@ -37,7 +38,7 @@ def compared(
         raise BadInput("there is nothing to compare; name two programs or more")
     objective = Config(objective=objective or Config().objective).objective
     memory = len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
-    names = task_names(",".join(tasks))
+    names = task_names(tasks)
     total = len(programs) * (TUNING * SEEDS + PAIRS) * len(names)
     with trials_pool(names, workers, total) as pool:
         yield from rank(Trials(pool, choosing=SEEDS, memory=memory), programs, TUNING, PAIRS)

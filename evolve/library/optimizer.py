@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from primitives.program import Program
 
 Workers = int | str
-#: The tasks on which quality is measured, where none are named.
-TASKS = ("text_transformer",)
 
 
 class Optimizer:
@@ -102,12 +100,11 @@ class Optimizer:
             BadInput: if a task cannot be used.
         """
         from evolve.judge.tournament import ROUNDS, Tournament
-        from evolve.library.tasks import named
         from evolve.library.trials import judges, task_names, trials_pool
         from evolve.search.config import Config
         from evolve.understand.simplify import prove, simplify
 
-        names = task_names(",".join(named(tasks)), Config().judge_tasks)
+        names = task_names(tasks, Config().judge_tasks)
         if proven:
             chain = prove(self.program)
         else:
@@ -131,11 +128,10 @@ class Optimizer:
         """
         from evolve.judge.trials import Trials
         from evolve.library.tables import Table
-        from evolve.library.tasks import named
         from evolve.library.trials import task_names, trials_pool
         from evolve.understand.explain import explain
 
-        names = task_names(",".join(named(tasks)), TASKS)
+        names = task_names(tasks)
         with trials_pool(names, str(workers)) as pool:
             lines = explain(self.program, Trials(pool), [None] * len(self.program.statements))
         return Table(
@@ -295,10 +291,9 @@ def compare(
     """
     from evolve.library.comparing import compared
     from evolve.library.tables import Table
-    from evolve.library.tasks import named
 
     own = [load(program) for program in programs]
-    found = compared([(p.name, p.program) for p in own], named(tasks), objective, str(workers))
+    found = compared([(p.name, p.program) for p in own], tasks, objective, str(workers))
     return Table(row for row in map(_row, found))
 
 

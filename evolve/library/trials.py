@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from evolve.judge.tournament import CHOOSING, Judge
 from evolve.judge.trials import Trials
 from evolve.judge.tuning import shipped
 from evolve.library.options import check_names, worker_count
+from evolve.library.tasks import named
 from evolve.library.waiting import Watched
 from evolve.search.config import Config
 from evolve.search.driver import search_path
@@ -20,14 +22,15 @@ from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
 
-def task_names(text: str | None, default: tuple[str, ...] = Config().tasks) -> tuple[str, ...]:
-    """Names of tasks, separated by commas; by default those of a search.
+def task_names(
+    tasks: Sequence[Any] | str | None, default: tuple[str, ...] = Config().tasks
+) -> tuple[str, ...]:
+    """The names of tasks: separated by commas, or names and objects; by default a search's.
 
     Raises:
         BadInput: if there is no such task.
     """
-    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
-    names = names or default
+    names = tuple(named(tasks or ())) or default
     check_names(names)
     return names
 

@@ -96,9 +96,3 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
 
 def _live(record: Record) -> str:
     return to_text(live_program(from_text(record.program)))
-
-
-def front_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The hall of fame, on the most seeds there are."""
-    most = max((entry["seeds"] for entry in entries), default=0)
-    return [entry for entry in entries if entry["seeds"] == most]

@@ -10,9 +10,9 @@ from evolve.errors import BadInput
 from evolve.library.conclusion import found_sentence, quality
 from evolve.library.exported import exported
 from evolve.library.numbers import signed
-from evolve.report.facts import facts, front_of
+from evolve.report.facts import facts
 from evolve.search.log import RunLog
-from evolve.summary import front
+from evolve.summary import front, on_most_seeds
 from primitives.abstract import analyse, live_program
 from primitives.program import Program
 from primitives.text import from_text
@@ -52,7 +52,6 @@ def context(log: RunLog) -> dict[str, Any]:
     program = None if text is None else live_program(from_text(text))
     return {
         **found,
-        "found": found,
         "better": better,
         "sentence": found_sentence(found, found["start"]),
         "quality": list(quality(found, found["start"])) if better else [],
@@ -120,7 +119,7 @@ def _pictures(found: dict[str, Any], program: Program | None) -> dict[str, str]:
 def _front(found: dict[str, Any]) -> str | None:
     from evolve.report import plots
 
-    entries = front_of(found["hall_of_fame"])
+    entries = on_most_seeds(found["hall_of_fame"])
     chosen = [entry["id"] for entry in front(found["hall_of_fame"])]
     return plots.front(entries, chosen) if entries else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -53,6 +53,15 @@ def _svg(figure: Figure) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
+def _by_slots(
+    rows: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[list[Mapping[str, Any]], str, str]]:
+    """The rows of each number of slots, with their colour and label."""
+    for place, slots in enumerate(sorted({row["slots"] for row in rows})):
+        own = [row for row in rows if row["slots"] == slots]
+        yield own, COLOURS[place % len(COLOURS)], f"{slots} slot{'' if slots == 1 else 's'}"
+
+
 def formula(lines: Iterable[str]) -> str:
     """Formulas in LaTeX, one below the other."""
     rows = list(lines)
@@ -84,12 +93,10 @@ def fitness(bests: Sequence[Mapping[str, Any]], last: int) -> str:
     """The best fitness so far over the programs, for each number of slots."""
 
     def draw(axes: Axes) -> None:
-        for colour, slots in enumerate(sorted({row["slots"] for row in bests})):
-            own = [row for row in bests if row["slots"] == slots]
+        for own, colour, label in _by_slots(bests):
             x = [row["id"] for row in own] + [last]
             y = [row["fitness"] for row in own] + [own[-1]["fitness"]]
-            label = f"{slots} slot{'' if slots == 1 else 's'}"
-            axes.step(x, y, where="post", label=label, color=COLOURS[colour % len(COLOURS)])
+            axes.step(x, y, where="post", label=label, color=colour)
         axes.set_xlim(0, last)
         axes.set_xlabel("programs generated")
         axes.set_ylabel("best fitness")
@@ -118,17 +125,13 @@ def front(entries: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> str:
 
     def draw(axes: Axes) -> None:
         full = set(chosen)
-        for colour, slots in enumerate(sorted({entry["slots"] for entry in entries})):
-            own = [entry for entry in entries if entry["slots"] == slots]
+        for own, colour, label in _by_slots(entries):
             axes.scatter(
                 [entry["statements"] for entry in own],
                 [entry["fitness"] for entry in own],
-                label=f"{slots} slot{'' if slots == 1 else 's'}",
-                edgecolors=COLOURS[colour % len(COLOURS)],
-                facecolors=[
-                    COLOURS[colour % len(COLOURS)] if entry["id"] in full else "none"
-                    for entry in own
-                ],
+                label=label,
+                edgecolors=colour,
+                facecolors=[colour if entry["id"] in full else "none" for entry in own],
             )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("statements")
