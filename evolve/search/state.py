@@ -336,7 +336,7 @@ class State:
         if goes_on:
             self._waiting.append(record)
         if record.mutation != MORE_SEEDS:
-            self._enter(record.number, self.niche(record.slots))
+            self._forget(self.population.enter(record.number, self.niche(record.slots)))
         if record.source is None and record.outcome == FINISHED:
             self.texts.setdefault(result.number, record.program)
             self._forget(self._parents.keep(result))
@@ -391,10 +391,6 @@ class State:
             self.race.hurdles(members, self.population.capacity, self.config.hurdle_slack)
             for members in self.population.niches
         ]
-
-    def _enter(self, number: int, niche: int) -> None:
-        """Join the population; the oldest member of the niche leaves."""
-        self._forget(self.population.enter(number, niche))
 
     def _forget(self, number: int | None) -> None:
         """The text of a program that is no parent any more is in the log alone."""
