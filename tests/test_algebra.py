@@ -172,6 +172,13 @@ def shortest(of: Program) -> list[tuple[str, Program]]:
             2,
         ),
         ("m", ["m = interp(g, m, 0.9)", "a = abs(m)", "update = m / a"], {"limit"}, 2),
+        # A sign in two steps: divided twice by the square root, which is that of |m|.
+        (
+            "m",
+            ["m = interp(g, m, 0.9)", "a = sqrt(m)", "x = m / a", "update = x / a"],
+            {"limit"},
+            2,
+        ),
         (
             "m v",
             [

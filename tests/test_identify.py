@@ -132,6 +132,17 @@ def test_both_sides_of_each_border(statements: list[str], family: str | None) ->
     assert found.family == family, found
 
 
+@pytest.mark.parametrize(
+    ("drift", "family"), [("0.08", "lion"), ("-0.08", "lion"), ("1.5", None), ("x", None)]
+)
+def test_a_constant_drift_is_an_extra(drift: str, family: str | None) -> None:
+    statements = ["update = interp(g, m, 0.9)", "m = interp(g, m, 0.99)", "update = sign(update)"]
+    found = identified(program("m", *statements, "x = cos(g)", f"update = update + {drift}"))
+    assert (found.family, found.exact) == (family, False), found
+    if family:
+        assert found.extra == [f"a constant drift ({float(drift):+g} of the step)"]
+
+
 def test_nesterov_sign_has_beta1_equal_to_beta2_squared() -> None:
     found = identified(
         program("m", "m = m * 0.9", "m = m + g", "x = m * 0.9", "x = x + g", "update = sign(x)")

@@ -3,8 +3,8 @@
 A rung is a task with ten or a hundred times the compute: a larger model, larger batches. What is
 best on a small task need not be so on a large one, and a champion that is better on the small ones
 alone is no discovery. Both come with the constants that they have on the task. At a larger rung
-both get the best of a few scales of their update, and the start moreover the constants tuned at
-that rung, where those are recorded. The seeds are such that nothing was chosen on.
+both get the best of a few scales of their update; a start whose constants are recorded for that
+rung comes with those. The seeds are such that nothing was chosen on.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 from evolve.judge import comparison, tuning
 from evolve.judge.searched import Searched
-from evolve.judge.trials import HELDOUT, Trials
+from evolve.judge.trials import HELDOUT, Trials, best_of_cost
 from primitives.program import Program
 from primitives.text import from_text, to_text
 
 #: Held-out pairs that compare, at the first rung and at larger ones.
 PAIRS = {1: 64, 10: 16, 100: 16}
 #: Factors of an update that are tried at a larger rung, besides 1: large models want small steps.
-SCALES = (0.125, 0.25, 0.35, 0.5, 0.71, 1.41, 2.0)
+SCALES = (0.125, 0.25, 0.5, 0.71, 1.41)
 
 
 def compare(
@@ -40,34 +40,35 @@ def compare(
     """
     doing = f"comparing on held-out data of {task}" + (f" at x{rung}" if rung > 1 else "")
     trials = run.trials(doing, tasks=[task], rung=rung, choosing=tuning.SEEDS, outside=outside)
-    starts = [run.start(task)]
+    start = run.start(task)
     if rung > 1:
-        starts, champion = _at_their_best(run, trials, rung, starts, champion)
+        start, champion = _at_their_best(run, trials, rung, start, champion)
     seeds = comparison.seeds(comparison.HELDOUT, PAIRS[rung])
-    losses = trials.losses([starts[0], champion], seeds, HELDOUT)
+    losses = trials.losses([start, champion], seeds, HELDOUT)
     return {
         "task": task,
         "rung": rung,
         "untrained": trials.tasks[task]["untrained"],
         "baseline": (losses[0] or {}).get(task, []),
         "champion": (losses[1] or {}).get(task, []),
-        "programs": {"baseline": to_text(starts[0]), "champion": to_text(champion)},
+        "programs": {"baseline": to_text(start), "champion": to_text(champion)},
         "steps": trials.steps if outside else 0,
     }
 
 
 def _at_their_best(
-    run: Searched, trials: Trials, rung: int, starts: list[Program], champion: Program
-) -> tuple[list[Program], Program]:
-    """The better of the starts and the champion, each at the best scale of its update."""
+    run: Searched, trials: Trials, rung: int, start: Program, champion: Program
+) -> tuple[Program, Program]:
+    """Both at the best scale of their update; the start as it was tuned there, where it was."""
     recorded = tuning.shipped(trials.tasks, rung, run.config.start)
     if recorded:
-        starts = [*starts, from_text(recorded.program)]
-    *found, (best, _) = trials.at_best_of([*starts, champion], SCALES)
-    return [min(found, key=lambda entry: entry[1])[0]], best
+        ((champion, _),) = trials.at_best_of([champion], SCALES)
+        return from_text(recorded.program), champion
+    (start, _), (champion, _) = trials.at_best_of([start, champion], SCALES)
+    return start, champion
 
 
 def most(steps: int, rung: int) -> int:
     """The highest cost of a comparison, for trainings of so many steps at the first rung."""
-    trials = 0 if rung == 1 else 3 * tuning.SEEDS * (1 + len(SCALES))
+    trials = 0 if rung == 1 else 2 * best_of_cost(len(SCALES), tuning.SEEDS)
     return rung * steps * (trials + 2 * PAIRS[rung])

@@ -35,8 +35,15 @@ VALIDATION, HELDOUT = "validation", "heldout"
 #: The scales tried first, and the finer ones around the best.
 COARSE = tuple(10.0 ** (k / 2) for k in range(-6, 7))
 FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
+#: So many of the best scales are tried once more, on so many times the seeds for choosing.
+CLOSE, AGAIN = 2, 4
 #: The longest a training of one seed may take, in seconds, at the first rung.
 _LIMIT = 60.0
+
+
+def best_of_cost(factors: int, choosing: int) -> int:
+    """Trainings of one program that `Trials.at_best_of` asks for."""
+    return choosing * (1 + factors + CLOSE * AGAIN)
 
 
 class Interval(NamedTuple):
@@ -235,17 +242,28 @@ class Trials:
     def at_best_of(
         self, programs: Sequence[Program], factors: Sequence[float]
     ) -> list[tuple[Program, float]]:
-        """As `at_best_scale`, with these factors and 1."""
-        best = self._best([[(1.0, p), *_scaled(p, 1.0, factors)] for p in programs])
-        return [(program, level) for _, program, level in best]
+        """As `at_best_scale`, with these factors and 1; the best few on more seeds once more."""
+        groups = self._ranked([[(1.0, p), *_scaled(p, 1.0, factors)] for p in programs])
+        few = [[(s, p) for s, p, _ in group[:CLOSE]] for group in groups]
+        again = self._ranked(few, AGAIN * self._choosing, CHECK)
+        return [(program, level) for (_, program, level), *_ in again]
 
     def _best(
         self, groups: Sequence[Sequence[tuple[float, Program]]]
     ) -> list[tuple[float, Program, float]]:
+        return [group[0] for group in self._ranked(groups)]
+
+    def _ranked(
+        self,
+        groups: Sequence[Sequence[tuple[float, Program]]],
+        seeds: int | None = None,
+        first: int = 0,
+    ) -> list[list[tuple[float, Program, float]]]:
+        """Each group with its levels, the best first."""
         flat = [program for group in groups for _, program in group]
-        levels = iter(self.choose(flat))
-        ranked = [[(s, p, next(levels)) for s, p in group] for group in groups]
-        return [min(group, key=lambda entry: entry[2]) for group in ranked]
+        levels = iter(self.choose(flat, seeds, first))
+        leveled = [[(s, p, next(levels)) for s, p in group] for group in groups]
+        return [sorted(group, key=lambda entry: entry[2]) for group in leveled]
 
     def tune(self, program: Program, trials: int, seed: int = 0) -> Program:
         """The program with its constants tuned, from wherever they are.
@@ -258,7 +276,7 @@ class Trials:
         while constants.trials <= trials // 3 and (asked := constants.ask()):
             constants.tell(self.choose(asked, first=self._choosing * constants.trials))
         best = [constants.best, found]
-        levels = self.choose(best, 4 * self._choosing, CHECK)
+        levels = self.choose(best, AGAIN * self._choosing, CHECK)
         return best[0] if levels[0] <= levels[1] else found
 
     def _evolved(self, program: Program, trials: int, seed: int) -> Program:

@@ -134,11 +134,11 @@ def _plain(what: Expressions) -> Expressions:
 
 
 def _sign_method(what: Expressions) -> Identity | None:
-    """sign(a x + b m) s(lr) + d(lr) w, with m = c x + d m and x a function of the gradient."""
+    """sign(a x + b m) s(lr) + d(lr) w + k(lr), with m = c x + d m and x made of the gradient."""
     parts = _signed(what.update)
     if parts is None:
         return None
-    scale, inside, decay = parts
+    scale, inside, decay, drift = parts
     if not _is_positive(scale):
         return Identity(None, False, reason="the sign is taken with a factor that is not positive")
     if not what.slots:
@@ -149,23 +149,24 @@ def _sign_method(what: Expressions) -> Identity | None:
         return None
     if rule is None:
         return None
-    return _named(rule, scale, decay)
+    return _named(rule, scale, decay, drift)
 
 
-def _signed(update: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr] | None:
-    """The factor of the sign, what it is taken of, and the factor of the weights."""
+def _signed(update: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr, sympy.Expr, sympy.Expr] | None:
+    """The factor of the sign, what it is taken of, the factor of the weights, and the rest."""
     signs = [s for s in update.atoms(sympy.sign) if s.has(G) or s.free_symbols - {W, LR, EPS}]
     if len(signs) != 1:
         return None
     marker = sympy.Dummy("sign", real=True)
     linear = sympy.expand(update.xreplace({signs[0]: marker}))
     terms = sympy.collect(linear, [marker, W], evaluate=False)
-    if set(terms) - {marker, W} or marker not in terms:
+    if marker not in terms:
         return None
-    scale, decay = terms[marker], terms.get(W, sympy.Integer(0))
-    if (scale.free_symbols | decay.free_symbols) - {LR, EPS}:
+    scale, decay = terms.pop(marker), terms.pop(W, sympy.Integer(0))
+    drift = sympy.Add(*[term * factor for term, factor in terms.items()])
+    if (scale.free_symbols | decay.free_symbols | drift.free_symbols) - {LR, EPS}:
         return None
-    return scale, signs[0].args[0], decay
+    return scale, signs[0].args[0], decay, drift
 
 
 def _is_positive(scale: sympy.Expr) -> bool:
@@ -230,7 +231,9 @@ def _linear(e: sympy.Expr, slot: sympy.Symbol) -> tuple[sympy.Expr, sympy.Expr, 
     return x, a, b
 
 
-def _named(rule: SignRule, scale: sympy.Expr, decay: sympy.Expr) -> Identity | None:
+def _named(
+    rule: SignRule, scale: sympy.Expr, decay: sympy.Expr, drift: sympy.Expr
+) -> Identity | None:
     extra = [f"{name} of the gradient" for name in _functions(rule.fresh)]
     agreement = None
     if extra or rule.fresh != G:
@@ -240,9 +243,11 @@ def _named(rule: SignRule, scale: sympy.Expr, decay: sympy.Expr) -> Identity | N
             reason = f"signs agree with the plain rule on {agreement:.1%} only"
             return Identity(None, False, reason=reason, extra=extra, agreement=agreement)
     family, parameters = _family(rule)
-    rate, pull = _at(scale, 1.0), _at(decay, 1.0)
-    if rate is None or pull is None:
-        return None
+    rate, pull, constant = (_at(factor, 1.0) for factor in (scale, decay, drift))
+    if rate is None or pull is None or constant is None or abs(constant) >= rate:
+        return None  # a drift as large as the step decides its direction alone
+    if constant:
+        extra = [*extra, f"a constant drift ({constant / rate:+.3g} of the step)"]
     parameters["learning_rate"] = rate
     if pull:
         parameters["weight_decay"] = pull / rate

@@ -244,14 +244,15 @@ def _is_ratio(e: sympy.Expr) -> bool:
 
 
 def _magnitude(factor: sympy.Expr) -> sympy.Expr | None:
-    """X, if the factor is 1 / (|X| + eps)."""
+    """X, if the factor is 1 / |X| but for eps: 1 / (|X|**q + eps)**n with q n = 1."""
     base, exponent = factor.as_base_exp()
-    if exponent != -1 or not base.is_Add or EPS not in base.args:
+    if not (exponent.is_Rational and exponent < 0 and base.is_Add and EPS in base.args):
         return None
     rest = base - EPS
     if rest.is_Pow and rest.exp == sympy.Rational(1, 2):
         rest = sympy.sqrt(sympy.factor(rest.base))
-    return rest.args[0] if isinstance(rest, sympy.Abs) else None
+    inner, power = rest.as_base_exp()
+    return inner.args[0] if isinstance(inner, sympy.Abs) and power * exponent == -1 else None
 
 
 def _sign_for_ratio(e: sympy.Expr) -> sympy.Expr:
