@@ -173,6 +173,19 @@ def _add_compare(p: argparse.ArgumentParser) -> None:
     )
     _add_trials(p)
     _add_objective(p)
+    p.add_argument(
+        "--rung",
+        default="x1",
+        metavar="x10|x100",
+        help="so many times the compute of the tasks; a comparison shows x1 too (default: x1)",
+    )
+    p.add_argument(
+        "--sweep",
+        metavar="lr,decay|batch|time",
+        help="instead, the loss over learning rate and weight decay, or over batch sizes, or the "
+        "time of a step; kept in the first PROGRAM that is a run folder, whose report shows it "
+        "(default: no sweep)",
+    )
     p.add_argument("--json", action="store_true", help="print JSON (default: a table)")
 
 

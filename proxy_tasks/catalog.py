@@ -6,12 +6,14 @@ import difflib
 import importlib
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 from proxy_tasks import given
 from proxy_tasks.builtin import DigitsMLP, DigitsTransformer, Quadratic, TextTransformer
-from proxy_tasks.task import Task, TaskError
+from proxy_tasks.task import Resources, Task, TaskError
 
 _BUILT_IN: tuple[Task, ...] = (
     TextTransformer(
@@ -92,6 +94,24 @@ def resolve(name: str) -> Task:
     )
 
 
+def resources(names: Iterable[str]) -> Resources:
+    """What a worker needs that trains all of these tasks.
+
+    A task that cannot be found needs nothing: it is told when the worker looks for it.
+    """
+    found = [Resources()]
+    for name in names:
+        if name not in CATALOG:
+            with suppress(TaskError):
+                found.append(getattr(resolve(name), "resources", found[0]))
+    memory = [each.memory for each in found if each.memory is not None]
+    return Resources(
+        cpus=max(each.cpus for each in found),
+        gpus=max(each.gpus for each in found),
+        memory=max(memory, default=None),
+    )
+
+
 def _from_module(name: str) -> Task:
     module_name, _, path = name.partition(":")
     parts = [*module_name.split("."), *path.split(".")]
@@ -140,7 +160,7 @@ def _raised(action: str, name: str, error: BaseException) -> str:
 
 def _check_members(task: Any, name: str) -> None:
     missing = [m for m in MEMBERS if not hasattr(task, m)]
-    if isinstance(task, Task):
+    if isinstance(task, Task) and not hasattr(task, "trainer"):
         missing = [m for m in ("splits", "init", "loss") if _inherits(task, m)]
     if missing:
         raise TaskError(

@@ -98,6 +98,21 @@ def check_splits(splits: Splits) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What a worker needs, in Ray's units.
+
+    Attributes:
+        cpus: cores; a trainer that can use threads has as many.
+        gpus: GPUs, or a part of one: with 0.25 four workers share one.
+        memory: bytes that Ray sets aside; None sets none aside.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: int | None = None
+
+
 class Sized(Protocol):
     """The part of a task that `batches` reads."""
 
@@ -123,6 +138,7 @@ class Task:
     schedule: str = "sqrt"
     summary: str = ""
     rung: int = 1
+    resources: Resources = Resources()
 
     def __post_init__(self) -> None:
         for field in ("width", "batch", "steps"):
@@ -205,6 +221,11 @@ class Task:
             middle = (low + high) // 2
             low, high = (middle, high) if fits(middle) else (low, middle)
         return replace(self, width=max(low, 2))
+
+    def with_batch(self, factor: float) -> Self:
+        """This task with so many times the batch, in as many steps fewer: as many examples."""
+        batch = max(1, round(factor * self.batch))
+        return replace(self, batch=batch, steps=max(1, round(self.steps * self.batch / batch)))
 
     def _width_for(self, weights: float) -> int:
         """The width whose number of weights is nearest to `weights`, by doubling and bisection."""

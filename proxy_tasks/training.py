@@ -22,27 +22,12 @@ from primitives.layout import Layout
 from primitives.machine import Code
 from proxy_tasks.status import DIVERGED, FINISHED, NOT_FINITE, STOPPED
 from proxy_tasks.task import Task, batches, check_splits
+from proxy_tasks.trainer import Trained
 
 #: How a training ends, as the compiled loop counts it.
 _STATUS = (FINISHED, NOT_FINITE, DIVERGED, STOPPED)
 #: Weights and slots are looked at every so many steps (the loss at every step).
 CHECK_EVERY = 16
-#: A training loss this many times the untrained one counts as diverged.
-DIVERGENCE = 4.0
-
-
-class Trained(NamedTuple):
-    """What a training came to.
-
-    Attributes:
-        status: `finished`, `not_finite`, `diverged` or `stopped` (at a hurdle).
-        steps: the training steps actually run.
-        losses: the validation loss at each mark that was reached.
-    """
-
-    status: str
-    steps: int
-    losses: tuple[float, ...]
 
 
 class _Replicate(NamedTuple):

@@ -27,6 +27,8 @@ HEADINGS = (
     "Better or simpler",
     "How the champion came about",
     "How far the search fooled itself",
+    "How easy it is to tune",
+    "Small and large batches",
     "What it costs",
     "To use it",
     "Where this comes from",

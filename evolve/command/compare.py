@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
-from evolve.judge.ranking import Ranked
-from evolve.library.comparing import PAIRS, TUNING, compared
+from evolve.command.sweep import sweep_tables
+from evolve.judge.ranking import Ranked, Result
+from evolve.library.comparing import PAIRS, TUNING, compared, keep, kept, swept
 from evolve.library.console import Console
 from evolve.library.trials import task_names, tasks_of
 from evolve.programs import load_program
 from evolve.search.config import Config
+from primitives.program import Program
 from primitives.text import to_text
 
 
@@ -23,46 +26,89 @@ def run(arguments: argparse.Namespace) -> None:
     of_runs = [tasks_of(name) for name in arguments.programs]
     own = next((tasks for tasks in of_runs if tasks != Config().tasks), Config().tasks)
     names = task_names(arguments.tasks, own)
+    if arguments.sweep is not None:
+        _sweep(arguments, programs, names)
+        return
     rows: list[Ranked] = []
-    for row in compared(programs, names, arguments.objective, arguments.workers):
+    given = (arguments.objective, arguments.workers, arguments.rung)
+    for row in compared(programs, names, *given):
         rows.append(row)
         if not arguments.json:
-            print(f"{row.name}: {_better(row, rows[0])}", flush=True)
-    reference = rows[0]
-    rows.sort(key=lambda row: -(row.better.mean if row.better else 0.0))
+            told = (f"{_better(r, rows[0].name == row.name)} on {_place(r)}" for r in row.results)
+            print(f"{row.name}: {'; '.join(told)}", flush=True)
+    rows.sort(key=lambda row: -(row.better or 0.0))
     if arguments.json:
         objective = arguments.objective or Config().objective
         facts = {"tasks": list(names), "objective": objective, "tuning": TUNING, "pairs": PAIRS}
         print(json.dumps({**facts, "programs": [_json(row) for row in rows]}, indent=2))
     else:
-        Console().print(_table(rows, names, reference))
+        Console().print(_table(rows, programs[0][0]))
 
 
-def _better(row: Ranked, reference: Ranked) -> str:
-    if row.loss is None:
+def _better(result: Result, reference: bool) -> str:
+    if result.loss is None:
         return "a training failed"
-    if row is reference:
+    if reference:
         return "the reference"
-    if row.better is None:
+    if result.better is None:
         return "a training of the reference failed"
-    return f"{row.better.mean:+.4f} ({row.better.low:+.4f} to {row.better.high:+.4f})"
+    return f"{result.better.mean:+.4f} ({result.better.low:+.4f} to {result.better.high:+.4f})"
 
 
-def _table(rows: list[Ranked], names: tuple[str, ...], reference: Ranked) -> Table:
-    table = Table("program", "slots", *(f"held-out loss, {name}" for name in names), "better by")
-    for row in rows:
-        losses = row.loss or {}
-        cells = [f"{losses[n][0]:.4f} ± {losses[n][1]:.4f}" if n in losses else "" for n in names]
-        table.add_row(row.name, str(row.slots), *cells, _better(row, reference))
+def _place(result: Result) -> str:
+    return result.task if result.rung == 1 else f"{result.task} x{result.rung}"
+
+
+def _table(rows: list[Ranked], reference: str) -> Table:
+    """All programs on the first task and rung, then all on the next: narrow, and nothing cut."""
+    table = Table("task", "program", "slots", "held-out loss", "better by")
+    for column in table.columns:
+        column.overflow = "fold"
+    for place in range(len(rows[0].results)):
+        for row in rows:
+            result = row.results[place]
+            loss = "-" if result.loss is None else "{:.4f} ± {:.4f}".format(*result.loss)
+            better = _better(result, row.name == reference)
+            table.add_row(_place(result), row.name, str(row.slots), loss, better)
+        table.add_section()
     return table
 
 
 def _json(row: Ranked) -> dict[str, Any]:
-    losses = {task: {"mean": m, "error": e} for task, (m, e) in (row.loss or {}).items()}
     return {
         "program": row.name,
         "slots": row.slots,
-        "tuned": to_text(row.tuned),
-        "heldout_loss": losses or None,
-        "better": row.better and row.better._asdict(),
+        "better": row.better,
+        "results": [
+            {
+                "task": result.task,
+                "rung": f"x{result.rung}",
+                "tuned": to_text(result.tuned),
+                "heldout_loss": result.loss
+                and dict(zip(("mean", "error"), result.loss, strict=True)),
+                "better": result.better and result.better._asdict(),
+            }
+            for result in row.results
+        ],
     }
+
+
+def _sweep(
+    arguments: argparse.Namespace,
+    programs: Sequence[tuple[str, Program]],
+    names: tuple[str, ...],
+) -> None:
+    found = []
+    with kept(arguments.programs) as log:
+        given = (arguments.objective, arguments.workers, arguments.rung)
+        for data in swept(arguments.sweep, programs, names, *given):
+            found.append(data)
+            if log is not None:
+                keep(log, data)
+            if not arguments.json:
+                for table in sweep_tables(data):
+                    Console().print(table)
+    if arguments.json:
+        print(json.dumps({"sweeps": found}, indent=2))
+    elif log is not None:
+        print(f"Kept in {log.folder}; 'evolve report' shows it.")

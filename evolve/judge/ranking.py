@@ -1,67 +1,113 @@
 """Programs against each other, each at its best: what `evolve compare` shows.
 
-Constants decide more than structure does (a badly scaled AdamW loses to anything),
-so every program first gets the best scale of its update and as many trials of its
-constants. Then all are trained on the same fresh seeds and judged on held-out data,
-each on the model that the first program's memory allows it (or all on the same).
+Constants decide more than structure does (a badly scaled AdamW loses to anything), so on every
+task each program first gets the best scale of its update and as many trials of its constants; at
+a larger rung moreover the best of a few scales. Then all are trained on the same fresh seeds and
+judged on held-out data, each on the model that the first program's memory allows it (or all on
+the same).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from evolve.judge.heldout import SCALES
 from evolve.judge.trials import HELDOUT, Interval, Trials
 from evolve.search.fitness import Losses
 from primitives.abstract import analyse
 from primitives.program import Program
 
+#: The trials of a task at a rung.
+Make = Callable[[str, int], Trials]
 
-class Ranked(NamedTuple):
-    """How a program does at its best.
+
+class Result(NamedTuple):
+    """How a program does on one task at one rung.
 
     Attributes:
-        name: as it was asked for.
-        slots: its live slots.
+        task, rung: where.
         tuned: the program with the constants and scale it was judged with.
-        loss: for each task the mean held-out loss, with its standard error.
+        loss: the mean held-out loss, with its standard error; None if a training failed.
         better: by how much it does better than the first program, in units of what that
             gains by training, paired seed by seed; None for the first itself, and where
             a training failed.
     """
 
-    name: str
-    slots: int
+    task: str
+    rung: int
     tuned: Program
-    loss: dict[str, tuple[float, float]] | None
+    loss: tuple[float, float] | None
     better: Interval | None
 
 
+class Ranked(NamedTuple):
+    """How a program does at its best: its name, its live slots, and a result for each place."""
+
+    name: str
+    slots: int
+    results: tuple[Result, ...]
+
+    @property
+    def better(self) -> float | None:
+        """The mean over the places; None for the reference, and where a training failed."""
+        found = [result.better.mean for result in self.results if result.better]
+        return fmean(found) if len(found) == len(self.results) else None
+
+
 def rank(
-    trials: Trials, programs: Sequence[tuple[str, Program]], tuning: int, pairs: int
+    make: Make,
+    programs: Sequence[tuple[str, Program]],
+    tasks: Sequence[str],
+    rungs: Sequence[int],
+    tuning: int,
+    pairs: int,
 ) -> Iterator[Ranked]:
     """Each program in turn, the first of them being the reference.
 
-    `tuning` is the number of constants tried for each, `pairs` that of the seeds compared.
+    Arguments:
+        make: gives the trials of a task at a rung.
+        programs: pairs of a name and a program.
+        tasks, rungs: every task is a place at every rung.
+        tuning: the number of constants tried for each program on each task.
+        pairs: the number of seeds compared.
     """
-    reference = None
+    places = {(task, rung): make(task, rung) for task in tasks for rung in rungs}
+    first = {task: places.get((task, 1)) or make(task, 1) for task in tasks}
+    references: dict[tuple[str, int], Program] = {}
     for name, program in programs:
-        ((best, _),) = trials.at_best_scale([program])
-        tuned = trials.tune(best, tuning) if best.constants else best
-        (losses,) = trials.deciding([tuned], pairs, HELDOUT)
-        better = None
-        if reference is not None:
-            worse = trials.excess(tuned, reference, pairs, HELDOUT)
-            better = worse and Interval(-worse.mean, -worse.high, -worse.low, worse.pairs)
-        reference = reference or tuned
-        yield Ranked(name, len(analyse(program).slots), tuned, _summary(losses), better)
+        results = []
+        for task in tasks:
+            best = at_best(first[task], program, tuning)
+            for rung in rungs:
+                trials, tuned = places[task, rung], best
+                if rung > 1:
+                    ((tuned, _),) = trials.at_best_of([best], SCALES)
+                reference = references.setdefault((task, rung), tuned)
+                results.append(_result(trials, task, rung, tuned, reference, pairs))
+        yield Ranked(name, len(analyse(program).slots), tuple(results))
 
 
-def _summary(losses: Losses | None) -> dict[str, tuple[float, float]] | None:
+def at_best(trials: Trials, program: Program, tuning: int) -> Program:
+    """A program at the best scale of its update, and with its constants tuned from there."""
+    ((best, _),) = trials.at_best_scale([program])
+    return trials.tune(best, tuning) if best.constants else best
+
+
+def _result(
+    trials: Trials, task: str, rung: int, tuned: Program, reference: Program, pairs: int
+) -> Result:
+    (losses,) = trials.deciding([tuned], pairs, HELDOUT)
+    better = None
+    if tuned is not reference:
+        worse = trials.excess(tuned, reference, pairs, HELDOUT)
+        better = worse and Interval(-worse.mean, -worse.high, -worse.low, worse.pairs)
+    return Result(task, rung, tuned, _summary(losses, task), better)
+
+
+def _summary(losses: Losses | None, task: str) -> tuple[float, float] | None:
     if losses is None:
         return None
-    return {
-        task: (fmean(values), stdev(values) / sqrt(len(values))) for task, values in losses.items()
-    }
+    return fmean(losses[task]), stdev(losses[task]) / sqrt(len(losses[task]))

@@ -18,7 +18,7 @@ from evolve.errors import BadInput
 from evolve.judge.constants import GENERATION, Constants
 from evolve.search.fitness import Losses
 from evolve.search.mutation import child_rng, mutate_constants
-from evolve.workers import Pool
+from evolve.workers import Pool, time_limit
 from evolve.workers.base import START_LIMIT
 from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
@@ -65,6 +65,7 @@ class Training(NamedTuple):
         seed: of the initial weights and the batches.
         split: of the data, on which the final loss is taken.
         share: how many times the task's weights the model may have.
+        batch: how many times the task's batch, in as many steps fewer.
     """
 
     program: str
@@ -73,6 +74,7 @@ class Training(NamedTuple):
     seed: int
     split: str
     share: float
+    batch: float = 1.0
 
 
 class Trained(NamedTuple):
@@ -107,6 +109,7 @@ class Trials:
             with fewer trains a larger model; None: all train the same.
         tasks: their names; None: those of the pool.
         rung: the size of the tasks, 1, 10 or 100.
+        batch: how many times the tasks' batch, in as many steps fewer.
         trainings: known from before; those that are done are added.
         watch: called often while trainings are waited for; it may raise.
 
@@ -128,12 +131,14 @@ class Trials:
         *,
         tasks: Sequence[str] | None = None,
         rung: int = 1,
+        batch: float = 1.0,
         trainings: Trainings | None = None,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._memory = memory
         self._pool = pool
         self._rung = rung
+        self._batch = batch
         self._watch = watch
         self._tasks = tuple(pool.tasks if tasks is None else tasks)
         self.tasks = self._described()
@@ -178,14 +183,16 @@ class Trials:
         share = 1.0
         if self._memory is not None:
             share = memory_share(len(analyse(program).slots), self._memory)
-        return Training(to_text(program), self._tasks, self._rung, seed, split, share)
+        return Training(to_text(program), self._tasks, self._rung, seed, split, share, self._batch)
 
     def _trained(self, wanted: Iterable[Training]) -> dict[Training, Trained]:
         """What trainings come to, those from before included."""
         found = {each: self._trainings.get(each) for each in wanted}
         missing = [each for each, known in found.items() if known is None]
+        least = _LIMIT * self._rung * len(self._tasks) * max(1.0, 1 / self._batch)
+        limit = time_limit(self.tasks, self._tasks, 1, least)
         for key, each in enumerate(missing):
-            self._pool.submit(key, _request(each), _LIMIT * self._rung * len(self._tasks))
+            self._pool.submit(key, _request(each), limit)
         answers = self._answers(len(missing))
         done = {each: _trained(answers[key]) for key, each in enumerate(missing)}
         self._trainings.add(done)
@@ -330,7 +337,7 @@ def _scaled(
 
 
 def _request(training: Training) -> dict[str, Any]:
-    return {
+    request = {
         "action": "evaluate",
         "program": training.program,
         "tasks": list(training.tasks),
@@ -339,6 +346,7 @@ def _request(training: Training) -> dict[str, Any]:
         "split": training.split,
         "share": training.share,
     }
+    return request if training.batch == 1 else {**request, "batch": training.batch}
 
 
 def _trained(answer: dict[str, Any]) -> Trained:

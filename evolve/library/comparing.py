@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput
+from evolve.judge import sweeps
 from evolve.judge.ranking import Ranked, rank
 from evolve.judge.trials import Trials
+from evolve.library.exported import require
 from evolve.library.trials import task_names, trials_pool
 from evolve.search.config import EQUAL_MEMORY, Config
+from evolve.search.log import FILE, RunLog
+from evolve.summary import programs as count_of
+from evolve.workers import Pool
 from primitives.abstract import analyse
 from primitives.program import Program
 
-#: Constants tried for each program, times the seeds they are tried on; pairs compared.
+#: Constants tried for each program on each task, times the seeds they are tried on; pairs compared.
 TUNING, SEEDS, PAIRS = 320, 4, 16
+RUNGS = {"x1": 1, "x10": 10, "x100": 100}
+#: What can be swept: the two grids of trainings, and the time of a step.
+TIME = "time"
+SWEEPS = (sweeps.LR_DECAY, sweeps.BATCH, TIME)
+#: The kind of the event that keeps a sweep in a run.
+SWEEP = "sweep"
+
+Named = Sequence[tuple[str, Program]]
 
 
 def compared(
-    programs: Sequence[tuple[str, Program]],
+    programs: Named,
     tasks: Sequence[Any] | str = (),
     objective: str | None = None,
     workers: str = "auto",
+    rung: str = "x1",
 ) -> Iterator[Ranked]:
     """Each program as soon as it is judged, the first of them being the reference.
 
@@ -30,15 +46,117 @@ def compared(
         tasks: names or objects; by default those of a search.
         objective: by default equal memory.
         workers: as on the command line.
+        rung: `x10` and `x100` compare at that rung besides.
 
     Raises:
         BadInput: if something given cannot be used.
     """
     if len(programs) < 2:
         raise BadInput("there is nothing to compare; name two programs or more")
-    objective = Config(objective=objective or Config().objective).objective
-    memory = len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
-    names = task_names(tasks)
+    memory = _memory(programs, objective)
+    names, rungs = task_names(tasks), sorted({1, rung_of(rung)})
     total = len(programs) * (TUNING * SEEDS + PAIRS) * len(names)
     with trials_pool(names, workers, total) as pool:
-        yield from rank(Trials(pool, choosing=SEEDS, memory=memory), programs, TUNING, PAIRS)
+
+        def make(task: str, at: int) -> Trials:
+            return Trials(pool, choosing=SEEDS, memory=memory, tasks=[task], rung=at)
+
+        yield from rank(make, programs, names, rungs, TUNING, PAIRS)
+
+
+def swept(
+    sweep: str,
+    programs: Named,
+    tasks: Sequence[Any] | str = (),
+    objective: str | None = None,
+    workers: str = "auto",
+    rung: str = "x1",
+) -> Iterator[dict[str, Any]]:
+    """A sweep on each task, as plain data: `sweep`, `task`, `rung`, the axes and the `programs`.
+
+    Arguments: as those of `compared`, and
+        sweep: one of `SWEEPS`; of the time of a step there is one, without a task.
+
+    Raises:
+        BadInput: if something given cannot be used.
+    """
+    if sweep not in SWEEPS:
+        raise BadInput(f"--sweep is '{sweep}'; it must be one of {'; '.join(SWEEPS)}")
+    at = rung_of(rung)
+    if sweep == TIME:
+        from evolve.export.timing import step_times
+
+        require("optax")
+        yield {"sweep": TIME, "task": None, "rung": at, "programs": step_times(programs)}
+        return
+    memory, names = _memory(programs, objective), task_names(tasks)
+    total = sweeps.cost(sweep, len(programs), TUNING, SEEDS) * len(names)
+    with trials_pool(names, workers, total) as pool:
+        for task in names:
+            yield {"sweep": sweep, "task": task, "rung": at} | _grid(
+                sweep, programs, pool, task, at, memory
+            )
+
+
+def _grid(
+    sweep: str, programs: Named, pool: Pool, task: str, rung: int, memory: int | None
+) -> dict[str, Any]:
+    def make(batch: float = 1.0) -> Trials:
+        return Trials(pool, SEEDS, memory, tasks=[task], rung=rung, batch=batch)
+
+    seeds = {"seeds": sweeps.SEEDS}
+    if sweep == sweeps.BATCH:
+        rows = sweeps.over_batches(make, programs, TUNING)
+        return {"batch": list(sweeps.BATCHES), **seeds, "programs": rows}
+    rows = sweeps.over_rates(make(), programs, TUNING)
+    axes = {"lr": list(sweeps.RATES), "decay": list(sweeps.DECAYS)}
+    return {**axes, **seeds, "programs": rows}
+
+
+def rung_of(rung: str) -> int:
+    """The size that a rung's name stands for.
+
+    Raises:
+        BadInput: if there is no such rung.
+    """
+    if rung not in RUNGS:
+        raise BadInput(f"--rung is '{rung}'; it must be one of {', '.join(RUNGS)}")
+    return RUNGS[rung]
+
+
+def _memory(programs: Named, objective: str | None) -> int | None:
+    """The slots of the reference, where programs are compared at equal memory."""
+    objective = Config(objective=objective or Config().objective).objective
+    return len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
+
+
+@contextmanager
+def kept(programs: Sequence[str]) -> Iterator[RunLog | None]:
+    """The run, open for writing, that a sweep is kept in: the first PROGRAM that is a run folder.
+
+    Raises:
+        RunBusy: if a search goes on there.
+    """
+    folder = next((name for name in programs if (Path(name) / FILE).is_file()), None)
+    if folder is None:
+        yield None
+        return
+    with RunLog.open(Path(folder), write=True) as log:
+        yield log
+
+
+def keep(log: RunLog, sweep: dict[str, Any]) -> None:
+    """Record a sweep in a run; it is no part of what equal budgets must have in common."""
+    with log.transaction():
+        log.add_event(count_of(log), SWEEP, sweep, True)
+
+
+def sweeps_of(log: RunLog) -> list[dict[str, Any]]:
+    """The sweeps kept in a run since it last went on: of each kind, task and rung the latest."""
+    here = count_of(log)
+    found = {
+        (data["sweep"], data["task"], data["rung"]): data
+        for at, _, data in log.events(SWEEP)
+        if at == here
+    }
+    return list(found.values())

@@ -269,20 +269,22 @@ def compare(
     programs: Sequence[str | Path | Optimizer],
     tasks: Sequence[Any] | str = (),
     *,
+    rung: str = "x1",
     objective: str | None = None,
     workers: Workers = "auto",
 ) -> Table:
-    """Optimizers against the first of them, each with its constants tuned.
+    """Optimizers against the first of them, each with its constants tuned on every task.
 
     Example: `evolve.compare(["adamw", "lion", "runs/1"], tasks=[my_task])`
 
-    A row has `optimizer`, `slots`, for each task the mean held-out `loss` and its standard
-    `error`, and `better`: by how much it does better than the first, in units of what that
-    gains by training, with the 95 % interval `low` to `high`.
+    There is a row for each optimizer, task and rung: `optimizer`, `slots`, `task`, `rung`, the
+    mean held-out `loss` and its standard `error`, and `better`: by how much it does better than
+    the first, in units of what that gains by training, with the 95 % interval `low` to `high`.
 
     Arguments:
         programs: two or more, as `evolve.load` takes them.
         tasks: names or objects; by default the built-in text.
+        rung: `x10` or `x100` compares at so many times the compute besides.
         objective: `equal-memory` (the default) or `loss`.
         workers: `auto` is one for each core, 0 one child process without Ray.
 
@@ -293,15 +295,21 @@ def compare(
     from evolve.library.tables import Table
 
     own = [load(program) for program in programs]
-    found = compared([(p.name, p.program) for p in own], tasks, objective, str(workers))
-    return Table(row for row in map(_row, found))
+    found = compared([(p.name, p.program) for p in own], tasks, objective, str(workers), rung)
+    return Table(_row(ranked, result) for ranked in found for result in ranked.results)
 
 
-def _row(ranked: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {"optimizer": ranked.name, "slots": ranked.slots}
-    for task, (mean, error) in (ranked.loss or {}).items():
-        row |= {f"loss {task}": mean, f"error {task}": error}
-    better = ranked.better
-    row |= {"better": better and better.mean}
-    row |= {"low": better and better.low, "high": better and better.high}
-    return row
+def _row(ranked: Any, result: Any) -> dict[str, Any]:
+    mean, error = result.loss or (None, None)
+    better = result.better
+    return {
+        "optimizer": ranked.name,
+        "slots": ranked.slots,
+        "task": result.task,
+        "rung": f"x{result.rung}",
+        "loss": mean,
+        "error": error,
+        "better": better and better.mean,
+        "low": better and better.low,
+        "high": better and better.high,
+    }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 from evolve.errors import BadInput
 from evolve.search.config import Config
-from proxy_tasks.catalog import CATALOG, TaskError, resolve
+from proxy_tasks.catalog import CATALOG, TaskError, resolve, resources
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -27,10 +28,21 @@ def whole_number(option: str, text: str) -> int:
     return int(text)
 
 
-def worker_count(text: str, config: Config) -> int:
+def worker_count(text: str, config: Config, tasks: Iterable[str] | None = None) -> int:
+    """How many workers are asked for; `auto` is as many as the cores of this machine have room for.
+
+    Arguments:
+        text: `auto` or a number.
+        config: of the run.
+        tasks: that workers train, where they are not those of the search.
+
+    Raises:
+        BadInput: if it is neither.
+    """
     if text == "auto":
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return min(count or 1, config.in_flight)
+        cores = resources(config.tasks if tasks is None else tasks).cpus
+        return min(max((count or 1) // cores, 1), config.in_flight)
     if not text.isdecimal():
         raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
     if int(text) > config.in_flight:

@@ -186,7 +186,7 @@ class Run:
 
 
 def run(
-    budget: str = "15m",
+    budget: str = "20m",
     *,
     seed: int | None = None,
     tasks: Sequence[Any] | str | None = None,
@@ -204,7 +204,7 @@ def run(
     Example: `evolve.run("5m", tasks=[my_task], out="runs/mine").champion`
 
     Arguments:
-        budget: how long: `15m`, `2h`, `20000evals` (programs trained), `9000000steps`.
+        budget: how long: `20m`, `2h`, `20000evals` (programs trained), `9000000steps`.
         seed: of every random choice; by default 0.
         tasks: names, or objects of yours (`proxy_tasks.task.Task`); by default the built-in
             text.

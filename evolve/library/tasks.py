@@ -29,7 +29,8 @@ def _name(task: Any) -> str:
     for name, known in CATALOG.items():
         if task is known:
             return name
-    module = sys.modules.get(type(task).__module__)
+    # A task of a training function belongs where that is defined.
+    module = sys.modules.get(getattr(task, "train", type(task)).__module__)
     if module is not None and module.__name__ != "__main__":
         for name, value in vars(module).items():
             if value is task:

@@ -20,6 +20,7 @@ from evolve.workers import Pool, Setup, open_pool
 from primitives.program import Program
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
+from proxy_tasks.catalog import resources
 
 
 def task_names(
@@ -70,8 +71,9 @@ def trials_pool(names: tuple[str, ...], count: str, total: int | None = None) ->
             "stretch": True,
         },
         path=search_path(),
+        resources=resources(names),
     )
-    return cast(Pool, Watched(open_pool(setup, worker_count(count, Config())), total))
+    return cast(Pool, Watched(open_pool(setup, worker_count(count, Config(), names)), total))
 
 
 def judges(pool: Pool, names: tuple[str, ...], program: Program) -> dict[str, Judge]:

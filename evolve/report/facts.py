@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from evolve.library.comparing import sweeps_of
 from evolve.search.log import MORE_SEEDS, START, Record, RunLog
 from evolve.summary import champion_number, programs, summarize
 from primitives.abstract import live_program
@@ -23,6 +24,7 @@ def facts(log: RunLog) -> dict[str, Any]:
         "progress": progress(log),
         "bests": bests(log),
         "ancestry": ancestry(log),
+        "sweeps": sweeps_of(log),
     }
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput
+from evolve.export import catalog
+from evolve.judge.sweeps import BATCH, LR_DECAY
+from evolve.library.comparing import TIME
 from evolve.library.conclusion import found_sentence, quality
-from evolve.library.exported import exported
+from evolve.library.exported import provenance_of
 from evolve.library.numbers import signed
 from evolve.report.facts import facts
 from evolve.search.log import RunLog
@@ -61,6 +64,8 @@ def context(log: RunLog) -> dict[str, Any]:
         "code": {} if program is None else _code(program),
         "steps_shown": STEPS,
         "svg": _pictures(found, program),
+        "sweeps": _sweeps(found["sweeps"]),
+        "times": _times(found["sweeps"]),
     }
 
 
@@ -75,21 +80,27 @@ def _memory(program: Program, baseline: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _code(program: Program) -> dict[str, str]:
-    """The program as code of each framework."""
-    found = {}
-    for target, name in FRAMEWORKS.items():
-        try:
-            found[name] = exported(target, program, "champion")[0]
-        except ImportError:  # what is not installed cannot be tried, but can be written
-            found[name] = _unmeasured(target, program)
-    return found
+    """The program as code of each framework, installed or not; `evolve export` measures it too."""
+    notes = provenance_of(program, "champion")
+    return {
+        name: catalog.emit(target, program, "champion", notes)
+        for target, name in FRAMEWORKS.items()
+    }
 
 
-def _unmeasured(target: str, program: Program) -> str:
-    from evolve.export import catalog
-    from evolve.library.exported import provenance_of
+def _sweeps(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sweeps over trainings, each with its picture."""
+    from evolve.report import plots
 
-    return catalog.emit(target, program, "champion", provenance_of(program, "champion"))
+    draw = {LR_DECAY: plots.rates, BATCH: plots.batches}
+    return [
+        {**sweep, "svg": draw[sweep["sweep"]](sweep)} for sweep in found if sweep["sweep"] in draw
+    ]
+
+
+def _times(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The times of a step, where they were measured."""
+    return [row for sweep in found if sweep["sweep"] == TIME for row in sweep["programs"]]
 
 
 def _pictures(found: dict[str, Any], program: Program | None) -> dict[str, str]:
@@ -126,8 +137,6 @@ def _front(found: dict[str, Any]) -> str | None:
 
 def _formula(program: Program) -> list[str]:
     """The lines of the exported LaTeX, each a formula of its own."""
-    from evolve.export import catalog
-
     text = catalog.emit("latex", program, "champion", {})
     body = text[text.index("\\begin{align*}") :].splitlines()[1:-1]
     return [line.strip().removesuffix("\\\\").replace("&", "").strip() for line in body]

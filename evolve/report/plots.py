@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -151,6 +152,59 @@ def ancestry(steps: Sequence[Mapping[str, Any]]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("steps from the start program")
         axes.set_ylabel("fitness")
+
+    return drawn(draw)
+
+
+def rates(sweep: Mapping[str, Any]) -> str:
+    """The loss over learning rate and decay, a panel for each program; a ring marks the lowest."""
+    rows = sweep["programs"]
+    grids = [_grid(row["cells"]) for row in rows]
+    low, high = np.nanmin(grids), np.nanmax(grids)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.0, 0.6 + 1.9 * len(rows)), layout="constrained")
+        panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, row, grid in zip(panels, rows, grids, strict=True):
+            shown = axes.pcolormesh(grid, vmin=low, vmax=high, cmap="viridis_r", edgecolors="face")
+            place = np.unravel_index(np.nanargmin(grid), grid.shape)
+            axes.plot(place[1] + 0.5, place[0] + 0.5, "o", markersize=11, markeredgewidth=2.5,
+                      markerfacecolor="none", markeredgecolor="#ff4f00")  # fmt: skip
+            axes.set_yticks(np.arange(len(sweep["decay"])) + 0.5, map(_short, sweep["decay"]))
+            axes.set_ylabel("weight decay")
+            axes.set_title(row["program"], fontsize=11, loc="left")
+            bar = figure.colorbar(shown, ax=axes)
+            bar.outline.set_edgecolor(_TEXT)
+        panels[-1].set_xticks(
+            np.arange(len(sweep["lr"])) + 0.5, [f"×{rate:g}" for rate in sweep["lr"]]
+        )
+        panels[-1].set_xlabel("learning rate, times the tuned one")
+        return _svg(figure)
+
+
+def _grid(cells: Sequence[Sequence[Mapping[str, float] | None]]) -> np.ndarray:
+    return np.array([[cell["mean"] if cell else np.nan for cell in row] for row in cells])
+
+
+def _short(decay: float) -> str:
+    return f"{decay:g}".replace("e-0", "e-")
+
+
+def batches(sweep: Mapping[str, Any]) -> str:
+    """The loss over the batch size, a curve for each program, with standard errors."""
+
+    def draw(axes: Axes) -> None:
+        for place, row in enumerate(sweep["programs"]):
+            pairs = zip(sweep["batch"], row["cells"], strict=True)
+            known = [(factor, c["mean"], c["error"]) for factor, c in pairs if c]
+            x, y, error = zip(*known, strict=True) if known else ((), (), ())
+            colour = COLOURS[place % len(COLOURS)]
+            axes.errorbar(x, y, error, fmt="o-", capsize=3, label=row["program"], color=colour)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sweep["batch"], [f"×{factor:g}" for factor in sweep["batch"]])
+        axes.minorticks_off()
+        axes.set_xlabel("batch size, times the task's own, in as many steps fewer")
+        axes.set_ylabel("held-out loss")
+        axes.legend()
 
     return drawn(draw)
 

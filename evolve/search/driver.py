@@ -23,9 +23,10 @@ from evolve.search.fitness import Losses
 from evolve.search.log import Record, RunLog
 from evolve.search.state import State
 from evolve.search.steps import Draft, Step
-from evolve.workers import Finished, Pool, Setup
+from evolve.workers import Finished, Pool, Setup, time_limit
 from primitives.abstract import analyse
 from primitives.text import from_text
+from proxy_tasks.catalog import resources
 
 #: Seconds between looks at signals and the clock while waiting.
 TICK = 0.5
@@ -255,7 +256,9 @@ class Driver:
             return
         request = self.request(record, self.state.seeds(record))
         request["hurdles"] = record.hurdles
-        self.pool.submit(record.number, request, self.config.time_limit)
+        tasks, seeds = self.config.tasks, len(request["seeds"])
+        limit = time_limit(self.pool.tasks, tasks, seeds, self.config.time_limit)
+        self.pool.submit(record.number, request, limit)
 
     def request(
         self, record: Record, seeds: list[int], split: str = "validation"
@@ -367,6 +370,7 @@ def worker_setup(config: Config, log: str | None = None) -> Setup:
         path=search_path(),
         log=log,
         evaluator="evolve.search.proposal:SearchWorker",
+        resources=resources(config.tasks),
     )
 
 

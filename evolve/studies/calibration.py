@@ -88,20 +88,24 @@ def measure(
     memory = len(analyse(first).slots) if objective == EQUAL_MEMORY else None
     began = time.time()
     with open_pool(setup, worker_count("auto", Config())) as pool:
-        trials = Trials(pool, choosing=SEEDS, memory=memory)
-        rows = list(rank(trials, list(programs.items()), tuning, PAIRS))
+
+        def make(task: str, rung: int) -> Trials:
+            return Trials(pool, SEEDS, memory, tasks=[task], rung=rung)
+
+        rows = list(rank(make, list(programs.items()), [task], [1], tuning, PAIRS))
+    results = {row.name: row.results[0] for row in rows}
     return {
         "task": name,
         "objective": objective,
         "trials": tuning,
         "seconds": round(time.time() - began),
         "programs": {
-            row.name: {
-                "loss": row.loss and list(row.loss[task]),
-                "better": row.better and list(row.better),
-                "tuned": to_text(row.tuned),
+            name: {
+                "loss": result.loss and list(result.loss),
+                "better": result.better and list(result.better),
+                "tuned": to_text(result.tuned),
             }
-            for row in rows
+            for name, result in results.items()
         },
     }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evolve.workers.base import Finished, Pool, Setup
+from evolve.workers.base import Finished, Pool, Setup, time_limit
 from evolve.workers.serial import SerialPool
 
-__all__ = ["Finished", "Pool", "SerialPool", "Setup", "open_pool"]
+__all__ = ["Finished", "Pool", "SerialPool", "Setup", "open_pool", "time_limit"]
 
 
 def open_pool(setup: Setup, workers: int, address: str | None = None) -> Pool:

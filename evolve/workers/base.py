@@ -14,12 +14,14 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from evolve.errors import BadInput, PoolError
 from proxy_tasks.given import packed
 from proxy_tasks.status import CRASHED, OUT_OF_MEMORY, TIMED_OUT, Answer, Request
+from proxy_tasks.task import Resources
 
 #: Seconds a worker may take to start, to import JAX and to compile every task.
 START_LIMIT = 600.0
@@ -42,6 +44,7 @@ class Setup(NamedTuple):
     path: tuple[str, ...] = ()
     log: str | None = None
     evaluator: str = "proxy_tasks.evaluation:Evaluator"
+    resources: Resources = Resources()
 
 
 #: The environment of a worker, which must be set before JAX is imported there. One XLA thread per
@@ -266,6 +269,16 @@ class Pool(ABC):
     def _replace(self, index: int) -> None:
         self._seats[index].worker.kill()
         self._seats[index] = self._seat()
+
+
+def time_limit(facts: Mapping[str, Any], tasks: Iterable[str], seeds: int, least: float) -> float:
+    """Seconds after which trainings count as hanging: what the tasks say, if that is more.
+
+    Arguments:
+        facts: of each task, as `prepare` answers.
+        tasks: that are trained, on so many `seeds` each.
+    """
+    return max(least, seeds * sum(facts[task].get("limit", 0.0) for task in tasks))
 
 
 def _with_tasks(request: Request) -> Request:

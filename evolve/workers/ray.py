@@ -48,12 +48,14 @@ class _Evaluations:
 
 
 class ActorWorker:
-    """A worker that is a Ray actor with one CPU."""
+    """A worker that is a Ray actor, with what its tasks need."""
 
     def __init__(self, setup: Setup) -> None:
         actor: Any = ray.remote(_Evaluations)
         self._actor: Any = actor.options(
-            num_cpus=1,
+            num_cpus=setup.resources.cpus,
+            num_gpus=setup.resources.gpus,
+            memory=setup.resources.memory,
             max_restarts=0,
             max_task_retries=0,
             enable_task_events=False,  # nobody reads them, and they cost the driver time
@@ -101,12 +103,29 @@ class RayPool(Pool):
         try:
             with _signals_at_the_end():
                 self._thread.submit(self._start, size, address).result()
+            self.size = min(size, self._room())
         except BaseException:
             self.close()
             raise
 
-    @staticmethod
-    def _start(size: int, address: str | None) -> None:
+    def _room(self) -> int:
+        """So many workers have the GPUs that there are; any number where they need none.
+
+        Raises:
+            BadInput: if there are fewer than one worker needs.
+        """
+        gpus = self.setup.resources.gpus
+        if not gpus:
+            return self.size
+        there = float(ray.cluster_resources().get("GPU", 0.0))
+        if there < gpus:
+            raise BadInput(
+                f"a worker needs {gpus:g} GPUs, and there are {there:g}; "
+                "give the task fewer, or a cluster that has them with --address"
+            )
+        return int(there / gpus + 1e-9)
+
+    def _start(self, size: int, address: str | None) -> None:
         if address is not None:
             _check_address(address)
         options: dict[str, Any] = {
@@ -120,7 +139,7 @@ class RayPool(Pool):
             if "RAY_AUTH_TOKEN_PATH" not in os.environ:
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             options |= {
-                "num_cpus": size,
+                "num_cpus": size * self.setup.resources.cpus,
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE,
             }

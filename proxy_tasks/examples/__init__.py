@@ -1,0 +1,1 @@
+"""Tasks to copy from: each is one file, and what stands in it is all that is needed."""

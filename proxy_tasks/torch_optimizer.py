@@ -1,0 +1,177 @@
+"""A program as a PyTorch optimizer, interpreted: nothing is written out, nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from primitives.abstract import analyse, live_program
+from primitives.functions import BY_NAME, SCALAR
+from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
+from proxy_tasks.torch_values import Value, apply
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One statement: for each argument a name or a number, and whether it may be written over."""
+
+    target: str
+    function: str
+    arguments: tuple[str | np.float32, ...]
+    free: tuple[bool, ...]
+
+
+class Plan:
+    """A program made ready to be interpreted often.
+
+    Attributes:
+        lines: its live statements.
+        slots: its live slots.
+    """
+
+    def __init__(self, program: Program) -> None:
+        analyse(program)
+        program = live_program(program)
+        self.slots = program.slots
+        self.lines = tuple(_lines(program))
+
+
+def _lines(program: Program) -> Iterable[_Line]:
+    kinds = program.inputs()
+    ends = {UPDATE, *program.slots}
+    # The weights and the gradient are not the program's to write over.
+    own = set(program.slots)
+    for index, statement in enumerate(program.statements):
+        later = program.statements[index + 1 :]
+        arguments = statement.arguments
+        found = [kinds[a] if isinstance(a, str) else SCALAR for a in arguments]
+        kind = BY_NAME[statement.function].signatures[tuple(found)]
+        free = tuple(
+            isinstance(a, str)
+            and a in own
+            and kinds[a] == kind != SCALAR
+            and arguments.count(a) == 1
+            and not _read(a, statement.target, later, ends)
+            for a in arguments
+        )
+        numbers = (a if isinstance(a, str) else np.float32(a) for a in arguments)
+        yield _Line(statement.target, statement.function, tuple(numbers), free)
+        kinds[statement.target] = kind
+        own.add(statement.target)
+
+
+def _read(name: str, target: str, later: Iterable[Any], ends: set[str]) -> bool:
+    """Whether the value that a name has now is read after a statement that gives `target`."""
+    if name == target:
+        return False
+    for statement in later:
+        if name in statement.arguments:
+            return True
+        if statement.target == name:
+            return False
+    return name in ends
+
+
+class Interpreted(torch.optim.Optimizer):
+    """A program as an optimizer.
+
+    All parameters that have a gradient are one tree. What has fewer than 32 bits is computed in
+    float32 and copied back. The rate that the program sees is the schedule's value times the
+    `lr` of the parameter group, which is 1 until somebody changes it, as PyTorch's own schedulers
+    do.
+
+    Arguments:
+        params: parameters or parameter groups.
+        plan: of the program.
+        rates: the schedule, its value at each step; after the last it stays.
+        stepped: called after each step.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        plan: Plan,
+        rates: np.ndarray,
+        stepped: Callable[[Interpreted], None] = lambda optimizer: None,
+    ) -> None:
+        super().__init__(params, {"lr": 1.0})
+        self._plan = plan
+        self._rates = rates
+        self._stepped = stepped
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; the closure, if there is one, computes the loss and the gradients."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        given = [(p, group["lr"]) for group in self.param_groups for p in group["params"]]
+        given = [(p, lr) for p, lr in given if p.grad is not None]
+        if given:
+            with np.errstate(all="ignore"):
+                self._update([p for p, _ in given], [lr for _, lr in given])
+        self.steps += 1
+        self._stepped(self)
+        return loss
+
+    def _update(self, params: list[Tensor], rates: list[Any]) -> None:
+        weights = [_wide(p.detach()) for p in params]
+        env: dict[str, Any] = {
+            WEIGHTS: Value(weights),
+            GRADIENT: Value([_wide(p.grad) for p in params]),  # type: ignore[arg-type]
+            RATE: self._rate(rates, weights),
+        }
+        for slot in self._plan.slots:
+            env[slot] = Value([self._slot(p, slot) for p in params])
+        for line in self._plan.lines:
+            values = [env[a] if isinstance(a, str) else a for a in line.arguments]
+            env[line.target] = apply(line.function, values, line.free)
+        torch._foreach_sub_(weights, env[UPDATE].parts)
+        for slot in self._plan.slots:
+            for p, value in zip(params, env[slot].parts, strict=True):
+                self.state[p][slot] = value
+        for p, wide in zip(params, weights, strict=True):
+            if p.dtype != wide.dtype:
+                p.copy_(wide)
+
+    def _rate(self, rates: list[Any], beside: list[Tensor]) -> Any:
+        """One number, or where parameter groups differ one for each parameter."""
+        schedule = self._rates[min(self.steps, len(self._rates) - 1)]
+        if all(rate == rates[0] for rate in rates):
+            return np.float32(schedule * np.float32(float(rates[0])))
+        products = (float(np.float32(schedule * np.float32(float(rate)))) for rate in rates)
+        pairs = zip(products, beside, strict=True)
+        return Value([torch.tensor(x, dtype=w.dtype, device=w.device) for x, w in pairs])
+
+    def _slot(self, parameter: Tensor, name: str) -> Tensor:
+        state, wide = self.state[parameter], _wide_dtype(parameter.dtype)
+        if name not in state:
+            state[name] = torch.zeros_like(parameter, dtype=wide)
+        # PyTorch gives what it loads the dtype of the parameter.
+        found: Tensor = state[name].to(wide)
+        return found
+
+    def finite(self) -> bool:
+        """Whether all weights and slots are finite."""
+        tensors = [p.detach() for group in self.param_groups for p in group["params"]]
+        tensors += [value for state in self.state.values() for value in state.values()]
+        sums = [t.sum(dtype=torch.float64) for t in tensors if t.numel()]
+        return bool(torch.stack(sums).isfinite().all()) if sums else True
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    if tensor.is_sparse:
+        raise ValueError("sparse gradients are not supported; use dense ones")
+    wide = _wide_dtype(tensor.dtype)
+    return tensor if tensor.dtype == wide else tensor.to(wide)
+
+
+def _wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype.itemsize < 4 else dtype
