@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: `evolve run | resume | inspect | funnel | simplify | ...`."""
 
 from __future__ import annotations
@@ -269,6 +270,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     try:
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line may go on
+            import argcomplete
+
+            argcomplete.autocomplete(parser())
         arguments = parser().parse_args(argv)
         _command(arguments.command)(arguments)
         sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends

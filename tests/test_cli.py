@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -356,3 +357,16 @@ def test_an_interrupt_before_a_run_begins(cli: Cli, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(command_line, "_command", interrupted)
     assert cli("tasks") == (130, "", "")
+
+
+def test_a_shell_can_complete_the_line() -> None:
+    line = "evolve compare adamw --sw"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}
+    code = (
+        "import os, sys; fd = os.open(os.devnull, os.O_WRONLY); os.dup2(1, 8); "
+        "from evolve import cli; sys.argv[0] = 'evolve'; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **asked}
+    )
+    assert done.stdout.strip() == "--sweep", done.stderr

@@ -13,6 +13,9 @@ import pytest
 from processes import descendants, environment, eventually, evolve, finish, start
 from test_run import compared, count, reached
 
+from evolve.search.log import RunLog
+from evolve.summary import summarize
+
 SETTINGS = """
 tasks = ["quadratic"]
 seed = 5
@@ -96,3 +99,39 @@ def test_a_machine_may_join_and_be_lost(tmp_path: Path, cluster: tuple[str, list
     code, _, err = finish(process)
     assert (code, err) == (0, "")
     assert compared(here / "run") == compared(tmp_path / "alone")
+
+
+@pytest.fixture
+def gpu(tmp_path: Path) -> Iterator[str]:
+    """The address of a machine that says that it has a GPU."""
+    port = 30_000 + os.getpid() % 10_000
+    options = ["--num-cpus", "4", "--num-gpus", "1", "--include-dashboard=false"]
+    node = Node(tmp_path / "head", "--head", "--port", str(port), *options)
+    try:
+        assert eventually(lambda: "started" in (tmp_path / "head" / "log").read_text().lower(), 60)
+        yield f"127.0.0.1:{port}"
+    finally:
+        node.kill()
+
+
+def test_workers_share_the_gpus_that_there_are(tmp_path: Path, gpu: str) -> None:
+    settings = {"population": 6, "tune_start": "false", "closing_share": 0.0, "replicates": [1, 2]}
+    text = "\n".join(f"{key} = {value}" for key, value in settings.items())
+    (tmp_path / "run.toml").write_text(text)
+    given = ["--tasks", "torch_tasks:task", "--config", tmp_path / "run.toml", "--quiet"]
+    given += ["--budget", "8evals", "--workers", 4, "--out", tmp_path / "run"]
+    here = Path(__file__).parent  # where the task lies
+    variables = environment(RAY_AUTH_MODE="disabled")
+    process = start("run", *given, "--address", gpu, cwd=here, env=variables)
+    code, _, err = finish(process)
+    assert (code, err) == (0, "")
+    with RunLog.open(tmp_path / "run") as log:
+        assert summarize(log)["outcomes"].get("failed", 0) == 0  # each saw its device
+        assert log.events("fault") == []
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
+    given = ["--tasks", "torch_tasks:task", "--workers", 1, "--out", tmp_path / "run"]
+    code, _, err = finish(start("run", *given, "--quiet", cwd=Path(__file__).parent))
+    assert code == 2 and "a worker needs 0.5 GPUs, and there are 0" in err
+    assert not (tmp_path / "run").exists()

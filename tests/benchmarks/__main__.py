@@ -9,7 +9,13 @@ from evolve.workers.base import ENVIRONMENT
 
 os.environ.update(ENVIRONMENT)  # before JAX is imported: one thread, as in a worker
 
-from tests.benchmarks import export_bench, machine_bench, search_bench, simplify_bench
+from tests.benchmarks import (
+    export_bench,
+    machine_bench,
+    search_bench,
+    simplify_bench,
+    torch_bench,
+)
 
 FIGURES = {
     figure.__name__: figure
@@ -31,6 +37,8 @@ FIGURES = {
         export_bench.keras_lion_over_keras,
         export_bench.state_over_adamw,
         simplify_bench.simplify_seconds,
+        torch_bench.torch_step_over_adamw,
+        torch_bench.torch_worker_memory,
     )
 }
 
