@@ -63,6 +63,12 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         "(default: adamw)",
     )
     p.add_argument(
+        "--language",
+        metavar="LANGUAGE",
+        help="paper, or extended: with functions that see the rows and columns of weights "
+        "(default: paper)",
+    )
+    p.add_argument(
         "--in-flight",
         metavar="N",
         help="so many trainings may be asked for at a time, which is the most workers that can be "

@@ -308,13 +308,14 @@ def constant_value(node: Node) -> float:
 
 
 class _ScalarOps:
-    """NumPy on single numbers: both reductions are the identity."""
+    """NumPy on single numbers: sums and means are the identity."""
 
     @staticmethod
     def array_sum(x: np.float32) -> np.float32:
         return x
 
-    tree_sum = array_sum
+    tree_sum = row_mean = column_mean = array_sum
+    matrix_sign = staticmethod(np.sign)
 
     def __getattr__(self, name: str) -> Callable:
         return getattr(np, name)

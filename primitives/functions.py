@@ -1,13 +1,20 @@
 """The one table of functions: everything the language can compute.
 
-Each of the 44 functions is one `Function` entry. The type rules, the abstract
+Each function is one `Function` entry. The type rules, the abstract
 execution, the register machine, the reference interpreter and the printer all
 read that entry; nothing else lists the functions. To add one, add an entry.
+`FUNCTIONS` are the paper's 44, and a search draws from these unless it is told
+to draw from `EXTENDED` too, which know that a weight is a matrix.
 
 A function is defined once, over a namespace `ops` that stands for NumPy, JAX
-or anything else with the same elementwise names, plus two reductions:
-`ops.array_sum(x)` (one number per array) and `ops.tree_sum(x)` (one number).
-Arguments support Python arithmetic.
+or anything else with the same elementwise names, plus two reductions,
+`ops.array_sum(x)` (one number per array) and `ops.tree_sum(x)` (one number),
+and three functions of matrices: `ops.row_mean(x)`, `ops.column_mean(x)` and
+`ops.matrix_sign(x)`. Arguments support Python arithmetic.
+
+**Matrices.** An array with two axes or more is a matrix: its first axis counts
+the rows, all others together the columns. An array with one axis or none is a
+column: each of its numbers is a row.
 
 Source: Chen et al., "Symbolic Discovery of Optimization Algorithms"
 (arXiv 2302.06675), appendix on the search space, and the semantics of the
@@ -20,15 +27,18 @@ kind here (the released one only on scalars and single arrays).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 #: The kinds of value, from narrow to wide: one number; one number per array of
-#: the tree (what `norm` gives); a tree of arrays shaped like the weights.
-SCALAR, PER_ARRAY, TREE = "scalar", "per_array", "tree"
-KINDS = (SCALAR, PER_ARRAY, TREE)
+#: the tree (what `norm` gives); one for each row, or for each column, of every
+#: array; a tree of arrays shaped like the weights.
+SCALAR, PER_ARRAY, ROW, COLUMN, TREE = "scalar", "per_array", "row", "column", "tree"
+KINDS = (SCALAR, PER_ARRAY, ROW, COLUMN, TREE)
+#: What sums over elements are taken of.
+_SUMMED = (SCALAR, PER_ARRAY, TREE)
 
 Kinds = tuple[str, ...]
 EPSILON = 1e-8
@@ -49,6 +59,7 @@ class Function:
         infix: the operator it is written with, if any.
         commutative: swapping the arguments changes no bit of the result.
         reduces: it sums over elements, so operand kinds change what it does.
+        shaped: it sees the rows and columns of arrays.
         continuous: a small change of the arguments changes the result little.
     """
 
@@ -59,6 +70,7 @@ class Function:
     infix: str | None = None
     commutative: bool = False
     reduces: bool = False
+    shaped: bool = False
     continuous: bool = True
 
     @property
@@ -67,18 +79,20 @@ class Function:
         return len(next(iter(self.signatures)))
 
 
-def _widest(kinds: Kinds) -> str:
-    return max(kinds, key=KINDS.index)
+def joined(kinds: Iterable[str]) -> str:
+    """The least kind that all of these can be broadcast to; a row and a column make a tree."""
+    found = set(kinds)
+    return TREE if {ROW, COLUMN} <= found else max(found, key=KINDS.index)
 
 
 def _leafwise(arity: int) -> dict[Kinds, str]:
     """Any kinds; narrow ones are broadcast to the widest."""
-    return {kinds: _widest(kinds) for kinds in product(KINDS, repeat=arity)}
+    return {kinds: joined(kinds) for kinds in product(KINDS, repeat=arity)}
 
 
 def _same(result: Callable[[str], str]) -> dict[Kinds, str]:
     """Two values of one kind (two trees of one structure and shape)."""
-    return {(kind, kind): result(kind) for kind in KINDS}
+    return {(kind, kind): result(kind) for kind in _SUMMED}
 
 
 def _binary(name: str, compute: Callable[..., Any], **options: Any) -> Function:
@@ -112,10 +126,20 @@ def _clip(ops: Any, x: Any, limit: Any) -> Any:
     return x * ops.minimum(limit / _global_norm(ops, x), 1.0)
 
 
-_WITH_SCALAR: dict[Kinds, str] = {(kind, SCALAR): kind for kind in KINDS}
-_TO_SCALAR: dict[Kinds, str] = {(kind,): SCALAR for kind in KINDS}
+_WITH_SCALAR: dict[Kinds, str] = {(kind, SCALAR): kind for kind in _SUMMED}
+_TO_SCALAR: dict[Kinds, str] = {(kind,): SCALAR for kind in _SUMMED}
 _NORMS: dict[Kinds, str] = {(SCALAR,): SCALAR, (PER_ARRAY,): PER_ARRAY, (TREE,): PER_ARRAY}
-_INTERP: dict[Kinds, str] = {(x, y, SCALAR): _widest((x, y)) for x in KINDS for y in KINDS}
+_INTERP: dict[Kinds, str] = {(x, y, SCALAR): joined((x, y)) for x in KINDS for y in KINDS}
+_OVER_COLUMNS: dict[Kinds, str] = {
+    **{(kind,): kind for kind in (SCALAR, PER_ARRAY, ROW)},
+    (COLUMN,): PER_ARRAY,
+    (TREE,): ROW,
+}
+_OVER_ROWS: dict[Kinds, str] = {
+    **{(kind,): kind for kind in (SCALAR, PER_ARRAY, COLUMN)},
+    (ROW,): PER_ARRAY,
+    (TREE,): COLUMN,
+}
 
 FUNCTIONS: tuple[Function, ...] = (
     _binary("add", lambda ops, x, y: x + y, infix="+", commutative=True, tolerance=1),
@@ -178,5 +202,41 @@ FUNCTIONS: tuple[Function, ...] = (
     _constant("get_eps", EPSILON),
 )
 
-BY_NAME: dict[str, Function] = {function.name: function for function in FUNCTIONS}
+#: Beyond the paper: what factored and matrix optimizers are made of. The polar factor of a matrix
+#: U S V' is U V'; `matrix_sign` is that, found by five Newton-Schulz steps as in Muon (Jordan et
+#: al., 2024), times the root of the larger side: then its numbers have mean square 1, as those
+#: of `sign` do, which it is for arrays that are no matrix.
+EXTENDED: tuple[Function, ...] = (
+    Function("row_mean", _OVER_COLUMNS, lambda ops, x: ops.row_mean(x), 16, shaped=True),
+    Function("column_mean", _OVER_ROWS, lambda ops, x: ops.column_mean(x), 16, shaped=True),
+    Function(
+        "matrix_sign",
+        {(SCALAR,): SCALAR, (TREE,): TREE},
+        lambda ops, x: ops.matrix_sign(x),
+        tolerance=1 << 15,
+        shaped=True,
+        continuous=False,
+    ),
+)
+#: The coefficients of a Newton-Schulz step a X + b (X X') X + c (X X')^2 X, and how many there are.
+NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 5
+
+ALL = (*FUNCTIONS, *EXTENDED)
+#: What a search may draw from.
+PAPER = "paper"
+LANGUAGES: dict[str, tuple[Function, ...]] = {PAPER: FUNCTIONS, "extended": ALL}
+BY_NAME: dict[str, Function] = {function.name: function for function in ALL}
 BY_INFIX: dict[str, Function] = {f.infix: f for f in FUNCTIONS if f.infix is not None}
+
+
+def polar(ops: Any, x: Any) -> Any:
+    """`matrix_sign` of one matrix `[m, n]`, over a namespace with `sqrt`, `sum` and `@`."""
+    rows, columns = x.shape
+    x = x if rows <= columns else x.T
+    x = x / (ops.sqrt(ops.sum(x * x)) + EPSILON)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    x = x * max(rows, columns) ** 0.5
+    return x if rows <= columns else x.T

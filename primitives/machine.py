@@ -26,12 +26,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, constant_value
-from primitives.functions import BY_NAME, FUNCTIONS, PER_ARRAY, SCALAR, TREE, Function, Kinds
+from primitives.functions import (
+    ALL,
+    BY_NAME,
+    FUNCTIONS,
+    PER_ARRAY,
+    SCALAR,
+    TREE,
+    Function,
+    Kinds,
+    polar,
+)
 from primitives.layout import Layout
 from primitives.program import GRADIENT, RATE, WEIGHTS
 
@@ -41,24 +52,31 @@ _COPY = ("copy", (TREE,))
 
 def branch_of(function: Function, kinds: Kinds) -> tuple[str, Kinds]:
     """The branch that computes a function: its name, and what of the kinds matters to it."""
-    if function.reduces:
+    if function.reduces or (function.shaped and kinds == (SCALAR,)):
         return function.name, kinds
+    if function.shaped:  # values of narrower kinds are spread: means of them are right as well
+        return function.name, (TREE,)
     trees = (TREE,) * function.arity
     if set(kinds) == {SCALAR} and trees in function.signatures:
         return function.name, trees  # on whole rows: slower, but one branch less to compile
     return function.name, tuple(SCALAR if kind == SCALAR else TREE for kind in kinds)
 
 
-#: Every branch of the switch.
-BRANCHES: tuple[tuple[str, Kinds], ...] = (
-    _COPY,
-    *dict.fromkeys(
-        branch_of(function, kinds)
-        for function in FUNCTIONS
-        if function.arity
-        for kinds in function.signatures
-    ),
-)
+def _branches(functions: Sequence[Function]) -> tuple[tuple[str, Kinds], ...]:
+    return (
+        _COPY,
+        *dict.fromkeys(
+            branch_of(function, kinds)
+            for function in functions
+            if function.arity
+            for kinds in function.signatures
+        ),
+    )
+
+
+#: Every branch of the switch: those of the paper's language, which most programs need alone, and
+#: then those of the extended one, which take long to compile.
+PAPER_BRANCHES, BRANCHES = _branches(FUNCTIONS), _branches(ALL)
 _OPCODE = {branch: opcode for opcode, branch in enumerate(BRANCHES)}
 
 
@@ -224,6 +242,48 @@ class _RowOps:
         elements = self._layout.elements
         return jnp.sum(x if elements is None else jnp.where(elements, x, 0.0))
 
+    def row_mean(self, x: Array) -> Array:
+        return self._mean(x, 1)
+
+    def column_mean(self, x: Array) -> Array:
+        return self._mean(x, 0)
+
+    def _mean(self, x: Array, axis: int) -> Array:
+        if self._kind == SCALAR:
+            return x
+
+        def spread(matrix: Array) -> Array:
+            return jnp.broadcast_to(jnp.mean(matrix, axis, keepdims=True), matrix.shape)
+
+        return self._by_matrix(x, spread)
+
+    def matrix_sign(self, x: Array) -> Array:
+        if self._kind == SCALAR:
+            return jnp.sign(x)
+        with jax.default_matmul_precision("highest"):
+            signs = self._by_matrix(x, lambda matrix: polar(jnp, matrix), jnp.sign)
+        return signs
+
+    def _by_matrix(
+        self,
+        x: Array,
+        function: Callable[[Array], Array],
+        otherwise: Callable[[Array], Array] | None = None,
+    ) -> Array:
+        """A function of every array as a matrix; another of those with fewer than two axes."""
+        layout = self._layout
+        parts = []
+        for array, shape, places in zip(
+            layout.unflatten(x), layout.shapes, layout.places, strict=True
+        ):
+            if otherwise is not None and len(shape) < 2:
+                flat = otherwise(array).ravel()
+            else:
+                matrix = array.reshape(shape[0] if len(shape) > 1 else array.size, -1)
+                flat = (function(matrix) if array.size else matrix).ravel()
+            parts += [flat, jnp.zeros(places - flat.size)]
+        return jnp.concatenate(parts)
+
     # These two are computed in ways that would see subnormal numbers.
 
     def cbrt(self, x: Array) -> Array:
@@ -285,13 +345,19 @@ def load(
     return registers.at[RATE_ROW, 0].set(rate)
 
 
-def execute(layout: Layout, code: Code, registers: Array) -> Array:
+def is_extended(code: Code) -> bool:
+    """Whether a program needs more than the branches of the paper's language."""
+    return bool((code.instructions[:, 0] >= len(PAPER_BRANCHES)).any())
+
+
+def execute(layout: Layout, code: Code, registers: Array, extended: bool = False) -> Array:
     """Run the program once on a register file whose inputs are loaded.
 
     Traceable; returns the register file with the update in row `code.update`
-    and the new slots in theirs. The weights are not changed.
+    and the new slots in theirs. The weights are not changed. `extended` programs
+    need more branches.
     """
-    branches = [_branch(layout, *branch) for branch in BRANCHES]
+    branches = [_branch(layout, *branch) for branch in (BRANCHES if extended else PAPER_BRANCHES)]
     table = jnp.asarray(code.instructions)
 
     def instruct(i: Array, registers: Array) -> Array:

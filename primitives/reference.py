@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from primitives.functions import BY_NAME
+from primitives.functions import BY_NAME, polar
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
 
 Array: TypeAlias = np.ndarray
@@ -82,8 +82,37 @@ class TreeOps:
             return x
         return np.sum([np.sum(leaf) for leaf in x.leaves], dtype=x.leaves[0].dtype)
 
+    @staticmethod
+    def row_mean(x: Any) -> Any:
+        """One number for each row of every array: `[m, 1, ...]`."""
+        return leafwise(_row_mean, x) if isinstance(x, Tree) else x
+
+    @staticmethod
+    def column_mean(x: Any) -> Any:
+        """One number for each column of every array: `[1, n, ...]`."""
+        return leafwise(_column_mean, x) if isinstance(x, Tree) else x
+
+    @staticmethod
+    def matrix_sign(x: Any) -> Any:
+        """The polar factor of every matrix, and the sign of what is none."""
+        return leafwise(_matrix_sign, x)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *arguments: leafwise(getattr(np, name), *arguments)
+
+
+def _row_mean(x: Array) -> Array:
+    return np.mean(x, axis=tuple(range(1, x.ndim)), keepdims=True) if x.ndim > 1 else x
+
+
+def _column_mean(x: Array) -> Array:
+    return np.mean(x, axis=0, keepdims=True) if x.ndim else x
+
+
+def _matrix_sign(x: Array) -> Array:
+    if np.ndim(x) < 2:
+        return np.sign(x)
+    return polar(np, x.reshape(len(x), -1)).reshape(x.shape) if x.size else x
 
 
 OPS = TreeOps()

@@ -64,7 +64,7 @@ class Evaluator:
         The answer has `tasks`: for each name its `weights`, `steps`, `flops`,
         `fingerprint`, `untrained`, the validation loss before training for each
         seed, `widths`, one for each share, and, if `stretch` was asked for, a
-        stretch of gradients; or `error`, a sentence.
+        stretch of gradients (with "grid" rows and columns of matrices); or `error`, a sentence.
         """
         unpack(request.get("given", {}))
         tasks = {}
@@ -88,11 +88,12 @@ class Evaluator:
                 "its loss must be a finite number"
             )
         sizes = [self.trainer(name, request["rung"], x) for x in request.get("shares", [])]
+        asked = request.get("stretch")
         return {
             **trainer.describe(),
             "untrained": untrained,
             "widths": [size.describe()["width"] for size in sizes],
-            "stretch": trainer.stretch() if request.get("stretch") else None,
+            "stretch": trainer.stretch(asked == "grid") if asked else None,
         }
 
     def _untrained_loss(self, trainer: Trainer, seed: int, split: str) -> float:

@@ -24,6 +24,7 @@ class MachineTrainer:
     def __init__(self, task: Task) -> None:
         self.task = task
         self._loop = Loop(task)
+        self._extended = Loop(task, extended=True)  # compiled when a program needs it
         self._assembled: tuple[Program, Code] | None = None
 
     def _code(self, program: Program) -> Code:
@@ -41,9 +42,9 @@ class MachineTrainer:
             "width": self.task.width,
         }
 
-    def stretch(self) -> dict[str, Any]:
+    def stretch(self, grid: bool) -> dict[str, Any]:
         """See `Trainer`."""
-        return record(self._loop)
+        return record(self._loop, grid)
 
     def untrained(self, seed: int, split: str) -> float:
         """See `Trainer`."""
@@ -58,8 +59,9 @@ class MachineTrainer:
         split: str,
     ) -> Trained:
         """See `Trainer`."""
-        return self._loop.train(
-            self._code(program),
+        code = self._code(program)
+        return (self._extended if machine.is_extended(code) else self._loop).train(
+            code,
             seed,
             hurdles=hurdles,
             marks=default_marks(self.task),

@@ -6,6 +6,7 @@ The weights move by normalized gradient descent meanwhile, which is no program's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,20 @@ SEED = 0
 WARM_UP, KEPT = 48, 16
 #: Elements kept of each array, evenly spaced.
 ELEMENTS = 8
+#: Rows and columns kept of each matrix, where rows and columns matter.
+GRID = 6
 #: The root mean square of a step.
 STEP = 0.01
 
 
-def record(trainer: Trainer) -> dict[str, Any]:
-    """The stretch of a task in JAX, see `as_json`."""
+def record(trainer: Trainer, grid: bool = False) -> dict[str, Any]:
+    """The stretch of a task in JAX, see `as_json`; a `grid` has rows and columns of matrices."""
     import jax
     import jax.numpy as jnp
 
     layout, replicate = trainer.layout, trainer.replicate(SEED)
-    places, _ = chosen(layout.counts, layout.starts)
+    grids = [grid_of(shape) for shape in layout.shapes] if grid else None
+    places, _ = chosen(layout.counts, layout.starts, layout.shapes if grid else None)
 
     @jax.jit
     def step(weights: jax.Array, index: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -44,11 +48,14 @@ def record(trainer: Trainer) -> dict[str, Any]:
     for index in range(min(WARM_UP + KEPT, trainer.task.steps)):
         weights, *row = step(weights, index)
         rows.append(tuple(row))
-    return as_json(rows, trainer.task.learning_rate(), layout.counts)
+    return as_json(rows, trainer.task.learning_rate(), layout.counts, grids)
 
 
 def as_json(
-    rows: Sequence[tuple[Any, Any]], schedule: np.ndarray, counts: Sequence[int]
+    rows: Sequence[tuple[Any, Any]],
+    schedule: np.ndarray,
+    counts: Sequence[int],
+    grids: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """The stretch as JSON data.
 
@@ -60,8 +67,12 @@ def as_json(
         rows: for each step the elements kept of the weights and of the gradient, float arrays.
         schedule: its value at each step.
         counts: the size of each array.
+        grids: how many rows and columns are kept of each array, if they are.
     """
     rows = rows[-KEPT:]
+    kept = [min(count, ELEMENTS) for count in counts]
+    if grids is not None:
+        kept = [m * n for m, n in grids]
     # The whole schedule: what changes its shape is to be seen.
     moments = np.linspace(0, len(schedule) - 1, len(rows)).astype(int)
     return {
@@ -69,13 +80,42 @@ def as_json(
         "gradients": [row.tolist() for _, row in rows],
         "rates": [float(rate) for rate in schedule[moments]],
         "counts": list(counts),
-        "kept": [min(count, ELEMENTS) for count in counts],
+        "kept": kept,
+        **({} if grids is None else {"grids": [list(grid) for grid in grids]}),
     }
 
 
-def chosen(counts: Sequence[int], starts: Iterable[int]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The places of the elements kept: in one row of all arrays, and in each array."""
-    within = [np.unique(np.linspace(0, c - 1, min(c, ELEMENTS)).astype(int)) for c in counts if c]
+def grid_of(shape: Sequence[int]) -> tuple[int, int]:
+    """How many rows and columns are kept of an array."""
+    if len(shape) < 2:
+        return min(math.prod(shape), ELEMENTS), 1
+    rows, columns = shape[0], math.prod(shape[1:])
+    return min(rows, GRID), min(columns, GRID)
+
+
+def chosen(
+    counts: Sequence[int], starts: Iterable[int], shapes: Sequence[Sequence[int]] | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The places of the elements kept: in one row of all arrays, and in each array.
+
+    With `shapes` these are some rows and columns of every matrix.
+    """
+    if shapes is None:
+        within = [_evenly(count, ELEMENTS) for count in counts if count]
+    else:
+        within = [_on_grid(s) for s, count in zip(shapes, counts, strict=True) if count]
     first = [start for start, count in zip(starts, counts, strict=True) if count]
     places = [start + inside for start, inside in zip(first, within, strict=True)]
     return np.concatenate(places), within
+
+
+def _evenly(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _on_grid(shape: Sequence[int]) -> np.ndarray:
+    if len(shape) < 2:
+        return _evenly(math.prod(shape), ELEMENTS)
+    columns = math.prod(shape[1:])
+    rows = _evenly(shape[0], GRID)
+    return (rows[:, None] * columns + _evenly(columns, GRID)).ravel()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from primitives.program import Program
 from proxy_tasks.status import DIVERGED, FINISHED, NOT_FINITE, STOPPED
-from proxy_tasks.stretch import KEPT, SEED, STEP, WARM_UP, as_json, chosen
+from proxy_tasks.stretch import KEPT, SEED, STEP, WARM_UP, as_json, chosen, grid_of
 from proxy_tasks.task import TaskError
 from proxy_tasks.torch_optimizer import Interpreted, Plan
 from proxy_tasks.torch_task import TorchTask
@@ -60,12 +60,12 @@ class TorchTrainer:
                 return self._loss(value, split)
         raise TaskError(f"the training function of '{self.task.name}' yielded no loss")
 
-    def stretch(self) -> dict[str, Any]:
+    def stretch(self, grid: bool) -> dict[str, Any]:
         """See `Trainer`."""
         recorders: list[_Recorder] = []
 
         def make(params: Any) -> _Recorder:
-            recorders.append(_Recorder(params))
+            recorders.append(_Recorder(params, grid))
             return recorders[-1]
 
         with _training(self.task, make, SEED) as losses:
@@ -73,7 +73,8 @@ class TorchTrainer:
                 pass
         if not recorders or not recorders[0].rows:
             raise TaskError(f"the training function of '{self.task.name}' took no step")
-        return as_json(list(recorders[0].rows), self._rates, recorders[0].counts)
+        first = recorders[0]
+        return as_json(list(first.rows), self._rates, first.counts, first.grids)
 
     def train(
         self,
@@ -182,8 +183,10 @@ class _Still(torch.optim.Optimizer):
 class _Recorder(_Still):
     """Normalized gradient descent that keeps some elements of weights and gradients."""
 
-    def __init__(self, params: Any) -> None:
+    def __init__(self, params: Any, grid: bool) -> None:
         super().__init__(params)
+        self._grid = grid
+        self.grids: list[tuple[int, int]] | None = None
         self.rows: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=KEPT)
         self.counts: list[int] = []
         self._taken = 0
@@ -212,7 +215,9 @@ class _Recorder(_Still):
         every = [p for group in self.param_groups for p in group["params"]]
         self._params = [p for p in every if p.grad is not None and p.numel()]
         self.counts = [p.numel() for p in self._params]
-        self._places = chosen(self.counts, [0] * len(self.counts))[1]
+        shapes = [tuple(p.shape) for p in self._params]
+        self.grids = [grid_of(shape) for shape in shapes] if self._grid else None
+        self._places = chosen(self.counts, [0] * len(shapes), shapes if self._grid else None)[1]
 
     def _kept(self, tensors: list[Tensor]) -> np.ndarray:
         rows = [

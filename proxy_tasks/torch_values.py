@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from primitives.functions import BY_NAME, EPSILON
+from primitives.functions import BY_NAME, EPSILON, polar
 
 #: 2 to this power twice makes every number but 0 as large as 1 at least.
 _LARGE = 2.0**75
@@ -89,6 +89,21 @@ class _Ops:
             return x
         return torch.stack([part.sum() for part in x.parts]).sum()
 
+    @staticmethod
+    def row_mean(x: Any) -> Any:
+        """One number for each row of every array: `[m, 1, ...]`."""
+        return _each(_row_mean, x) if isinstance(x, Value) else x
+
+    @staticmethod
+    def column_mean(x: Any) -> Any:
+        """One number for each column of every array: `[1, n, ...]`."""
+        return _each(_column_mean, x) if isinstance(x, Value) else x
+
+    @staticmethod
+    def matrix_sign(x: Any) -> Any:
+        """The polar factor of every matrix, and the sign of what is none."""
+        return _each(_matrix_sign, x) if isinstance(x, Value) else OPS.sign(x)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def function(*arguments: Any) -> Any:
             if any(isinstance(a, Value) for a in arguments):
@@ -101,6 +116,20 @@ class _Ops:
             return np.float32(getattr(np, name)(*arguments))
 
         return function
+
+
+def _row_mean(x: Tensor) -> Tensor:
+    return x.mean(dim=tuple(range(1, x.dim())), keepdim=True) if x.dim() > 1 else x
+
+
+def _column_mean(x: Tensor) -> Tensor:
+    return x.mean(dim=0, keepdim=True) if x.dim() else x
+
+
+def _matrix_sign(x: Tensor) -> Tensor:
+    if x.dim() < 2:
+        return signs([x], fresh=False)[0]
+    return polar(torch, x.reshape(len(x), -1)).reshape(x.shape) if x.numel() else x
 
 
 #: What PyTorch computes on a list of tensors in one call.

@@ -39,7 +39,7 @@ class Trainer(Protocol):
         And maybe `limit`: seconds after which a training of one seed counts as hanging.
         """
 
-    def stretch(self) -> dict[str, Any]:
+    def stretch(self, grid: bool) -> dict[str, Any]:
         """A stretch of gradients as JSON data, see `proxy_tasks.stretch`."""
 
     def untrained(self, seed: int, split: str) -> float:

@@ -47,9 +47,15 @@ class _Progress(NamedTuple):
 
 @dataclass(eq=False)
 class Trainer:
-    """Trains one task at one size; compiles on the first use."""
+    """Trains one task at one size; compiles on the first use.
+
+    Attributes:
+        task: at its size.
+        extended: whether programs of the extended language can be trained.
+    """
 
     task: Task
+    extended: bool = False
 
     def __post_init__(self) -> None:
         self._replicates: dict[int, _Replicate] = {}
@@ -180,7 +186,7 @@ class Trainer:
         self, code: Code, memory: Any, weights: Array, gradient: list[Array], rate: Array
     ) -> tuple[Array, Any]:
         registers = machine.load(self.layout, memory, weights, gradient, rate)
-        registers = machine.execute(self.layout, code, registers)
+        registers = machine.execute(self.layout, code, registers, self.extended)
         return machine.row(registers, code.update), registers
 
     def _all_finite(self, code: Code, weights: Array, memory: Any) -> Array:

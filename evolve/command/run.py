@@ -48,6 +48,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["start"] = arguments.start
     if arguments.in_flight is not None:
         settings["in_flight"] = whole_number("--in-flight", arguments.in_flight)
+    if arguments.language is not None:
+        settings["language"] = arguments.language
     if arguments.objective is not None:
         settings["objective"] = arguments.objective
     return settings

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from primitives.functions import BY_NAME, KINDS, PER_ARRAY, SCALAR, TREE
+from primitives.functions import BY_NAME, EXTENDED, PER_ARRAY, SCALAR, TREE, joined
+
+#: Functions that see rows and columns, with what exports call them.
+SHAPED = {function.name: f"_{function.name}" for function in EXTENDED}
 
 
 class Expression:
@@ -95,6 +98,8 @@ class Call(Expression):
 
     @property
     def kind(self) -> str:  # type: ignore[override]
+        if self.function in SHAPED:
+            return BY_NAME[self.function].signatures[(self.arguments[0].kind,)]
         return _widest(*self.arguments)
 
 
@@ -116,7 +121,7 @@ def formula(value: Any) -> Expression:
 
 
 def _widest(*parts: Expression) -> str:
-    return max((part.kind for part in parts), key=KINDS.index)
+    return joined(part.kind for part in parts)
 
 
 class _Symbolic:
@@ -131,7 +136,16 @@ class _Symbolic:
         return x if x.kind == SCALAR else Sum(x, whole=True)
 
     def __getattr__(self, name: str) -> Callable[..., Expression]:
+        if name in SHAPED:
+            return lambda x: _shaped(name, x)
         return lambda *arguments: Call(name, tuple(formula(a) for a in arguments))
+
+
+def _shaped(name: str, x: Expression) -> Expression:
+    """A function that sees rows and columns; of what has none it is the sign, or nothing."""
+    if name == "matrix_sign":
+        return Call("sign" if x.kind == SCALAR else name, (x,))
+    return x if BY_NAME[name].signatures[(x.kind,)] == x.kind else Call(name, (x,))
 
 
 def computed(function: str, *arguments: Expression) -> Expression:
@@ -149,6 +163,12 @@ def parts(expression: Expression) -> tuple[Expression, ...]:
         case Call(arguments=arguments):
             return arguments
     return ()
+
+
+def is_shaped(expression: Expression) -> bool:
+    """Whether a formula sees rows and columns."""
+    own = isinstance(expression, Call) and expression.function in SHAPED
+    return own or any(is_shaped(part) for part in parts(expression))
 
 
 def values(expression: Expression) -> list[Variable]:

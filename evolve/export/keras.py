@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evolve.export import listing, source
+from evolve.export.expressions import SHAPED
 from evolve.export.lowering import DECAY, PEAK, SCHEDULE, Lowered, lower
 from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
@@ -41,7 +42,7 @@ def emit(
     lowered = lower(program, apart=True)
     return source.module(
         source.docstring(lower(program), name, provenance, style, "keras"),
-        ("checks", "rounding", "keras_base"),
+        ("checks", "rounding", "keras_base", *(["matrices_keras"] if lowered.shaped else [])),
         _TREE_SUM if lowered.whole_tree else "",
         _class(lowered, name, style),
     )
@@ -96,7 +97,9 @@ def _step(lowered: Lowered, style: Style) -> str:
     numbers = [f"{name} = self.{names[name]}" for name in lowered.names if name != DECAY]
     numbers += [f"schedule = lr / self.{PEAK}"] if SCHEDULE in lowered.reads else []
     printer = Printer(
-        prefix="ops.", names={"sign": "_sign"}, sum_array=lambda p, of: f"ops.sum({p.text(of)})"
+        prefix="ops.",
+        names={"sign": "_sign", **SHAPED},
+        sum_array=lambda p, of: f"ops.sum({p.text(of)})",
     )
     if lowered.whole_tree:
         lines = listing.list_lines(lowered, printer, depth=8)

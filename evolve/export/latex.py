@@ -83,6 +83,11 @@ def _call(call: Call) -> tuple[str, int]:
             return rf"\log_{{{call.function[3:]}}}\left({texts[0]}\right)", _ATOM
         case "zeros_like":
             return "0", _ATOM
+        case "row_mean" | "column_mean":
+            below = {"row_mean": "columns", "column_mean": "rows"}[call.function]
+            return rf"\operatorname{{mean}}_{{\text{{{below}}}}}\left({texts[0]}\right)", _ATOM
+        case "matrix_sign":
+            return rf"\operatorname{{msign}}\left({texts[0]}\right)", _ATOM
     name = {"minimum": r"\min", "maximum": r"\max"}.get(
         call.function, _OPERATORS.get(call.function)
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evolve.export.decay import Decay, find_decay
-from evolve.export.expressions import Expression, Sum, Variable, parts
+from evolve.export.expressions import Expression, Sum, Variable, is_shaped, parts
 from evolve.export.lines import ZEROS, Line
 from evolve.export.naming import new_names, renamed, slot_names
 from primitives import reference
@@ -105,6 +105,11 @@ class Lowered:
     def betas(self) -> tuple[str, ...]:
         """The names of those that weigh two averaged terms."""
         return tuple(h.name for h in self.hyperparameters if h.role == BETA)
+
+    @property
+    def shaped(self) -> bool:
+        """Whether a value depends on the rows and columns of arrays."""
+        return any(is_shaped(line.formula) for line in self.lines)
 
     @property
     def whole_tree(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evolve.export import listing, source
-from evolve.export.expressions import Expression
+from evolve.export.expressions import SHAPED, Expression
 from evolve.export.lowering import LR, PEAK, SCHEDULE, G, Lowered, W, lower
 from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
@@ -30,7 +30,7 @@ def emit(program: Program, name: str, provenance: Mapping[str, str]) -> str:
     lowered = lower(program)
     return source.module(
         source.docstring(lowered, name, provenance, Style(), "numpy"),
-        ("checks",),
+        ("checks", *(["matrices_numpy"] if lowered.shaped else [])),
         _TREE_SUM if lowered.whole_tree else "",
         _init(lowered),
         _update(lowered),
@@ -79,14 +79,13 @@ def _steps(lowered: Lowered) -> list[str]:
     ends = {slot: end.name for slot, end in lowered.slots}
     if lowered.whole_tree:
         given = _inputs(lowered, {W: "weights", G: "gradients"}, "")
-        printer = Printer(prefix="np.", sum_array=_array_sum)
-        lines = [*given, *listing.list_lines(lowered, printer)]
+        lines = [*given, *listing.list_lines(lowered, _PRINTER)]
         state = "".join(f'    "{slot}": {end},\n' for slot, end in ends.items())
         after = f"{{\n{state}}}" if state else "{}"
         return [*lines, f"after = {after}", f"return {lowered.update.name}, after"]
     empty = ["after = {slot: [] for slot in state}"]
     given = _inputs(lowered, {W: "weights", G: "gradients"}, "[i]")
-    lines = [*given, *listing.array_lines(lowered, Printer(prefix="np.", sum_array=_array_sum))]
+    lines = [*given, *listing.array_lines(lowered, _PRINTER)]
     lines.append(f"updates.append(np.asarray({lowered.update.name}))")
     lines += [f'after["{slot}"].append(np.asarray({end}))' for slot, end in ends.items()]
     loop = indented("\n".join(lines))
@@ -103,5 +102,6 @@ def _inputs(lowered: Lowered, names: Mapping[Expression, str], index: str) -> li
     return given + [f'{slot} = state["{slot}"]{index}' for slot in lowered.slot_names]
 
 
-def _array_sum(printer: Printer, of: Expression) -> str:
-    return f"np.sum({printer.text(of)})"
+_PRINTER = Printer(
+    prefix="np.", names=SHAPED, sum_array=lambda p, of: f"np.sum({p.text(of)})"
+)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evolve.export import listing, source
-from evolve.export.expressions import Variable
+from evolve.export.expressions import SHAPED, Variable
 from evolve.export.lowering import DECAY, PEAK, SCHEDULE, Lowered, W, lower
 from evolve.export.printing import Printer
 from evolve.export.source import Style, indented
@@ -39,7 +39,7 @@ def emit(
     lowered = lower(program)
     return source.module(
         source.docstring(lowered, name, provenance, style, "optax"),
-        ("checks", "optax_base"),
+        ("checks", "optax_base", *(["matrices_optax"] if lowered.shaped else [])),
         _TREE_SUM if lowered.whole_tree else "",
         _state(lowered, name),
         _factory(lowered, name, style),
@@ -109,7 +109,9 @@ def _typed(name: str, default: str) -> str:
 
 def _step(lowered: Lowered, style: Style) -> str:
     """The function that computes the lines."""
-    printer = Printer(prefix="jnp.", sum_array=lambda p, of: f"jnp.sum({p.text(of)})")
+    printer = Printer(
+        prefix="jnp.", names=SHAPED, sum_array=lambda p, of: f"jnp.sum({p.text(of)})"
+    )
     if lowered.whole_tree:
         lines = listing.list_lines(lowered, printer, [Variable(DECAY)] if lowered.decay else [], 4)
         what = "All arrays, as lists: what to subtract from the weights, and the slots."

@@ -49,7 +49,7 @@ def emit(
     base = "torch_whole" if whole else "torch_elementwise"
     return source.module(
         source.docstring(lower(program), name, provenance, style, "torch"),
-        ("checks", "rounding", "torch_base", base),
+        ("checks", "rounding", "torch_base", base, *(["matrices_torch"] if lowered.shaped else [])),
         *(helper for key, helper in _HELPERS.items() if f"{key}(" in step or f"{key}," in step),
         _class(lowered, name, style, step, "_Whole" if whole else "_Elementwise"),
     )

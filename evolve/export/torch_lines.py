@@ -11,14 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evolve.export import listing
-from evolve.export.expressions import Binary, Call, Expression, Negative, Number, Sum, Variable
+from evolve.export.expressions import (
+    SHAPED,
+    Binary,
+    Call,
+    Expression,
+    Negative,
+    Number,
+    Sum,
+    Variable,
+)
 from evolve.export.lines import Line
 from evolve.export.lowering import DECAY, LR, SCHEDULE, Lowered
 from evolve.export.printing import Printer
 from primitives.functions import SCALAR
 
 #: Functions of the table that PyTorch has under another name, or treats otherwise.
-NAMES = {"power": "torch.pow", "sign": "_sign", "cbrt": "_cbrt"}
+NAMES = {"power": "torch.pow", "sign": "_sign", "cbrt": "_cbrt", **SHAPED}
 _OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 #: Functions that `do` has.
 _DO = {
@@ -35,10 +44,10 @@ _PLAIN = frozenset({"add", "subtract", "multiply", "negative", "square", "cube"}
 def elementwise(lowered: Lowered) -> bool:
     """Whether no number depends on tensors, and tensors are only multiplied with the schedule.
 
-    The learning rate may itself be a tensor, which not every operation on lists takes.
+    Nor does anything see rows and columns, which tensors computed together would not have. The learning rate may itself be a tensor, which not every operation on lists takes.
     """
     numbers = [line.function for line in lowered.lines if line.target.kind == SCALAR]
-    if lowered.whole_tree or not set(numbers) <= _PLAIN:
+    if lowered.whole_tree or lowered.shaped or not set(numbers) <= _PLAIN:
         return False
     varying: set[Expression] = {LR, SCHEDULE}
     for line in lowered.lines:

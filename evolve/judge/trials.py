@@ -152,7 +152,7 @@ class Trials:
         known = self._pool.tasks
         if self._rung == 1 and all(name in known for name in self._tasks):
             return {name: known[name] for name in self._tasks}
-        asked = {"action": "prepare", "rung": self._rung, "shares": [], "stretch": True}
+        asked = {"action": "prepare", "rung": self._rung, "shares": []}
         asked["tasks"] = list(self._tasks)
         self._pool.submit(0, {**self._pool.setup.request, **asked}, START_LIMIT)
         answer = self._answers(1)[0]

@@ -193,6 +193,7 @@ def run(
     out: Path | str | None = None,
     start: str | None = None,
     objective: str | None = None,
+    language: str | None = None,
     in_flight: int | None = None,
     workers: Workers = "auto",
     address: str | None = None,
@@ -211,6 +212,7 @@ def run(
         out: the run folder, which must not exist; by default `runs/1`, `runs/2`, ...
         start: the program to begin with: a name, RUN#ID, a run folder or a file; by default AdamW.
         objective: `equal-memory` (the default) or `loss`.
+        language: `paper` (the default), or `extended`, which sees rows and columns of weights.
         in_flight: how many trainings may be asked for at a time; by default 16.
         workers: `auto` is one for each core, 0 one child process without Ray.
         address: of a Ray cluster.
@@ -234,7 +236,7 @@ def run(
 
     amount = parse_budget(budget)
     given: dict[str, Any] = {"seed": seed, "start": start, "objective": objective}
-    given |= {"in_flight": in_flight, "tasks": None if tasks is None else named(tasks)}
+    given |= {"language": language, "in_flight": in_flight, "tasks": None if tasks is None else named(tasks)}
     settings = {"start": DEFAULT_START, **(config or {})}
     settings |= {key: value for key, value in given.items() if value is not None}
     own = configured(settings)

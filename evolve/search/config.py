@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput, nearest
-from primitives.functions import BY_NAME
+from primitives.functions import BY_NAME, LANGUAGES, PAPER
 from primitives.program import Program
 from proxy_tasks.task import memory_share
 
@@ -65,6 +65,8 @@ class Config:
             share of what the baseline gains by training.
         tune_start: whether the constants of the start program are tuned before the search.
         method: `evolution`; or `random`, the control in which children are random programs.
+        language: `paper`: mutations draw from the paper's functions; `extended`: from those
+            that see rows and columns too.
         without: functions of the table that no mutation uses.
         in_flight: trainings in flight, and half as many proposals. Part of the
             configuration, because it decides which results a child can know of; more
@@ -96,6 +98,7 @@ class Config:
     hurdle_slack: tuple[float, float] = (0.035, 0.05)
     tune_start: bool = True
     method: str = EVOLUTION
+    language: str = PAPER
     without: tuple[str, ...] = ()
     in_flight: int = 16
     time_limit: float = 60.0
@@ -121,7 +124,8 @@ class Config:
         )
         closing_fits = 0 <= self.closing_share < 1
         _require(closing_fits, "closing_share", self.closing_share, "a share from 0 to below 1")
-        for name, choices in (("objective", OBJECTIVES), ("method", METHODS)):
+        chosen = {"objective": OBJECTIVES, "method": METHODS, "language": tuple(LANGUAGES)}
+        for name, choices in chosen.items():
             value = getattr(self, name)
             _require(value in choices, name, value, "one of " + ", ".join(choices))
         known = set(self.without) <= BY_NAME.keys()

@@ -25,6 +25,7 @@ from evolve.search.state import State
 from evolve.search.steps import Draft, Step
 from evolve.workers import Finished, Pool, Setup, time_limit
 from primitives.abstract import analyse
+from primitives.functions import PAPER
 from primitives.text import from_text
 from proxy_tasks.catalog import resources
 
@@ -364,7 +365,7 @@ def worker_setup(config: Config, log: str | None = None) -> Setup:
             "rung": 1,
             "seeds": list(range(config.replicates[-1])),
             "shares": [config.share(number, slots) for number in range(len(start.slots) + 2)],
-            "stretch": True,
+            "stretch": True if config.language == PAPER else "grid",
             "search": config.to_json(),
         },
         path=search_path(),

@@ -19,11 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from primitives.abstract import live_program
-from primitives.functions import BY_NAME, PER_ARRAY, SCALAR, TREE
+from primitives.functions import BY_NAME, COLUMN, KINDS, PER_ARRAY, ROW, SCALAR, TREE, polar
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Argument, Program
 
 #: The steps that are compared: the last half of the stretch, when slots have filled.
 _LAST = 0.5
+
+#: Kinds of which there is a number for every element kept; rows and columns are spread over them.
+_WIDE = frozenset({ROW, COLUMN, TREE})
 
 #: A value: the name of an input or a slot before the step, or the number of a statement.
 _Name = str | int
@@ -54,7 +57,14 @@ class Stretch:
         # Row by row the sums over arrays are the product with this.
         self._sums = np.zeros((len(self._array), len(kept)))
         self._sums[np.arange(len(self._array)), self._array] = 1.0
-        self._ops = {kind: _Ops(self, kind) for kind in (SCALAR, PER_ARRAY, TREE)}
+        self._ops = {kind: _Ops(self, kind) for kind in KINDS}
+        ends = np.cumsum(kept)
+        grids = data.get("grids") or [(count, 1) for count in kept]
+        self._grids = [
+            (slice(end - m * n, end), m, n)
+            for end, (m, n) in zip(ends, grids, strict=True)
+            if m * n
+        ]
 
     def updates(self, program: Program) -> np.ndarray:
         """The updates of the last steps, end to end; remembered with the program."""
@@ -147,7 +157,7 @@ class Stretch:
         for i, statement in enumerate(program.statements):
             read = [kinds[a] if isinstance(a, str) else SCALAR for a in statement.arguments]
             function = BY_NAME[statement.function]
-            spread = TREE in read
+            spread = bool(_WIDE & set(read))
             lines.append(
                 _Line(
                     function.compute,
@@ -161,6 +171,18 @@ class Stretch:
             kinds[statement.target] = function.signatures[tuple(read)]
             now[statement.target] = i
         return lines, now
+
+    def array_mean(self, x: np.ndarray) -> np.ndarray:
+        """The means over the elements kept of each array, for each step."""
+        kept = np.maximum(self._sums.sum(0), 1.0)
+        return (x.astype(np.float64) @ self._sums / kept).astype(np.float32)
+
+    def by_matrix(self, x: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A function of every array as a matrix `[steps, m, n]` of the elements kept."""
+        found = np.empty((len(x), len(self._array)), np.float32)
+        for place, m, n in self._grids:
+            found[:, place] = function(x[:, place].reshape(len(x), m, n)).reshape(len(x), -1)
+        return found
 
     def array_sum(self, x: np.ndarray) -> np.ndarray:
         """An estimate of the sums over whole arrays, for each step."""
@@ -229,7 +251,35 @@ class _Ops:
             return x
         return np.sum(self.array_sum(x), axis=-1, keepdims=True, dtype=np.float32)
 
+    def row_mean(self, x: Any) -> Any:
+        return self._mean(x, 2, ROW, COLUMN)
+
+    def column_mean(self, x: Any) -> Any:
+        return self._mean(x, 1, COLUMN, ROW)
+
+    def _mean(self, x: Any, axis: int, own: str, other: str) -> Any:
+        """Spread over all elements, as every row and column is; one number each for an array."""
+        if self._kind in (SCALAR, PER_ARRAY, own):
+            return x
+        if self._kind == other:
+            return self._stretch.array_mean(x)
+        return self._stretch.by_matrix(
+            x, lambda m: np.broadcast_to(m.mean(axis, keepdims=True, dtype=np.float32), m.shape)
+        )
+
+    def matrix_sign(self, x: Any) -> Any:
+        """An estimate: the polar factor of the rows and columns that were kept."""
+        if self._kind == SCALAR:
+            return np.sign(x)
+        return self._stretch.by_matrix(x, _matrix_signs)
+
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name)
         setattr(self, name, function)  # found at once the next time
         return function
+
+
+def _matrix_signs(matrices: np.ndarray) -> np.ndarray:
+    if matrices.shape[2] == 1:
+        return np.sign(matrices)
+    return np.stack([polar(np, matrix) for matrix in matrices])

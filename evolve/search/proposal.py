@@ -25,7 +25,7 @@ from evolve.search.mutation import (
 )
 from evolve.search.probe import Stretch, difference, resemblance
 from primitives.abstract import analyse
-from primitives.functions import FUNCTIONS
+from primitives.functions import LANGUAGES
 from primitives.program import Program, ProgramError
 from primitives.text import from_text, statement_text, to_text
 from proxy_tasks.evaluation import Evaluator
@@ -91,7 +91,7 @@ class Proposer:
         self._config = config
         # Random search chooses nothing.
         self._stretches = stretches if config.probe and config.method != RANDOM else ()
-        self._functions = [f for f in FUNCTIONS if f.name not in config.without]
+        self._functions = [f for f in LANGUAGES[config.language] if f.name not in config.without]
         self._program = lru_cache(1024)(from_text)
 
     def propose(self, program: str, constants: bool, seed: int) -> list[dict[str, Any]]:

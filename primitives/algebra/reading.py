@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, analyse, constant_value
-from primitives.functions import BY_NAME, EPSILON, KINDS, PER_ARRAY, SCALAR, TREE, Function
+from primitives.functions import BY_NAME, EPSILON, PER_ARRAY, SCALAR, TREE, Function, joined
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, ProgramError
 
 EPS = sympy.Symbol("eps", positive=True)
@@ -128,6 +128,8 @@ def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) 
     if function.name == "divide":  # by a number: there is nothing to neglect
         eps = sympy.Rational(EPSILON) if arguments[1].is_number else EPS
         return arguments[0] / (arguments[1] + eps)
+    if function.shaped:
+        return _shaped(function.name, arguments[0], kinds[0])
     if function.reduces and not _is_elementwise(function, kinds):
         return _reduced(function.name, arguments, kinds)
     if function.name == "power" and arguments[0].is_positive:
@@ -136,6 +138,14 @@ def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) 
     if template is None:
         return closed(function.name, *arguments)
     return template.xreplace(dict(zip(_PLACES, arguments, strict=False)))
+
+
+def _shaped(name: str, argument: sympy.Expr, kind: str) -> sympy.Expr:
+    """A function that sees rows and columns: of single numbers it sees none."""
+    if name == "matrix_sign":
+        return sympy.sign(argument) if kind == SCALAR else closed(name, argument)
+    given = BY_NAME[name].signatures[(kind,)] == kind
+    return argument if given else closed(name, argument)
 
 
 def _reduced(name: str, arguments: list[sympy.Expr], kinds: list[str]) -> sympy.Expr:
@@ -190,6 +200,6 @@ def kind_of(expression: sympy.Expr) -> str:
         return SCALAR if expression in (LR, EPS) else TREE
     kinds = [kind_of(argument) for argument in expression.args]
     name = expression.func.__name__
-    if name in BY_NAME and BY_NAME[name].reduces:
+    if name in BY_NAME and (BY_NAME[name].reduces or BY_NAME[name].shaped):
         return BY_NAME[name].signatures[tuple(kinds)]
-    return max(kinds, key=KINDS.index, default=SCALAR)
+    return joined(kinds) if kinds else SCALAR

@@ -1,0 +1,311 @@
+"""The extended language: rows, columns and the polar factor, in every place that computes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import programs, tree
+
+import evolve
+from evolve.export import catalog, replay
+from evolve.export.replay import ADAPTERS
+from evolve.search.probe import Stretch
+from primitives import machine
+from primitives.abstract import analyse
+from primitives.algebra.reading import expressions
+from primitives.algebra.writing import write
+from primitives.functions import (
+    ALL,
+    BY_NAME,
+    COLUMN,
+    EXTENDED,
+    FUNCTIONS,
+    KINDS,
+    PER_ARRAY,
+    ROW,
+    SCALAR,
+    TREE,
+    joined,
+)
+from primitives.layout import Layout
+from primitives.program import Program, ProgramError, Statement
+from primitives.reference import Tree, run_step, zero_slots
+from primitives.reference import apply as by_reference
+from primitives.text import from_text, to_text
+from proxy_tasks.catalog import CATALOG
+from proxy_tasks.stretch import GRID, grid_of, record
+from proxy_tasks.torch_optimizer import Interpreted, Plan
+from proxy_tasks.training import Trainer
+
+#: A matrix of each shape, a convolution's kernel, a vector, a number, and nothing.
+SHAPES = ((3, 4), (5, 2), (4, 4), (1, 6), (6, 1), (4, 3, 2, 2), (5,), (), (0, 3))
+LAYOUT = Layout(SHAPES)
+
+
+def program(*lines: str, slots: str = "") -> Program:
+    names = "".join(f"{slot}, " for slot in slots.split())
+    body = "".join(f"    {line}\n" for line in lines)
+    returned = ", ".join(["update", *slots.split()])
+    return from_text(f"def train(w, g, {names}lr):\n{body}    return {returned}\n")
+
+
+#: What these functions are for.
+PROGRAMS = {
+    "polar gradient": program("update = matrix_sign(g)", "update = update * lr"),
+    "muon": program(
+        "m = interp(g, m, 0.9)",
+        "x = interp(g, m, 0.9)",
+        "x = matrix_sign(x)",
+        "lr = lr * 0.01",
+        "update = x * lr",
+        slots="m",
+    ),
+    "factored": program(
+        "a = square(g)",
+        "r = row_mean(a)",
+        "c = column_mean(a)",
+        "n = column_mean(r)",
+        "v = r * c",
+        "v = v / n",
+        "v = sqrt(v)",
+        "update = g / v",
+        "wd = w * 0.01",
+        "update = update + wd",
+        "update = update * lr",
+    ),
+    "centred": program(
+        "a = row_mean(g)", "b = g - a", "c = column_mean(b)", "b = b - c", "m = interp(b, m, 0.9)",
+        "n = norm(m)", "update = m / n", "d = row_mean(c)", "update = update + d",
+        slots="m",
+    ),
+}  # fmt: skip
+
+
+def leaves(seed: int, shapes: Any = SHAPES) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.normal(size=shape), np.float32) for shape in shapes]
+
+
+# -- what they mean --------------------------------------------------------------------
+
+
+def test_kinds_form_a_lattice() -> None:
+    assert joined([ROW, COLUMN]) == TREE
+    for one in KINDS:
+        assert joined([one]) == joined([one, SCALAR]) == one and joined([one, TREE]) == TREE
+        for other in KINDS:
+            assert joined([one, other]) == joined([other, one])
+            for third in KINDS:
+                assert joined([joined([one, other]), third]) == joined([one, other, third])
+
+
+def test_the_papers_functions_are_apart_and_give_no_new_kind() -> None:
+    assert len(FUNCTIONS) == 44 and not {f.name for f in EXTENDED} & {f.name for f in FUNCTIONS}
+    for function in FUNCTIONS:
+        for kinds, result in function.signatures.items():
+            assert {ROW, COLUMN} & set(kinds) or result not in (ROW, COLUMN)
+
+
+@pytest.mark.parametrize("name", ["row_mean", "column_mean"])
+def test_means_are_those_of_rows_and_columns(name: str) -> None:
+    axis = {"row_mean": 1, "column_mean": 0}[name]
+    given_ = leaves(0)
+    for leaf, found in zip(given_, by_reference(name, Tree(given_)).leaves, strict=True):
+        matrix = leaf.reshape(leaf.shape[0], -1) if leaf.ndim > 1 else leaf.reshape(-1, 1)
+        if not leaf.size:
+            continue
+        wanted = np.broadcast_to(matrix.mean(axis, keepdims=True), matrix.shape)
+        np.testing.assert_allclose(
+            np.broadcast_to(found, leaf.shape).reshape(matrix.shape), wanted, rtol=1e-5, atol=1e-6
+        )
+
+
+def test_the_polar_factor_is_near_that_of_the_singular_value_decomposition() -> None:
+    """Newton-Schulz with these coefficients brings singular values into 0.7 to 1.2, not to 1."""
+    for shape in ((8, 8), (4, 9), (9, 4)):
+        matrix = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        (found,) = by_reference("matrix_sign", Tree([matrix])).leaves
+        u, _, v = np.linalg.svd(matrix, full_matrices=False)
+        wanted = (u @ v) * max(shape) ** 0.5
+        left, values, right = np.linalg.svd(found / max(shape) ** 0.5, full_matrices=False)
+        assert (values > 0.6).all() and (values < 1.3).all()
+        np.testing.assert_allclose(left @ right, u @ v, atol=2e-3)
+        cosine = (found * wanted).sum() / np.linalg.norm(found) / np.linalg.norm(wanted)
+        assert cosine > 0.98 and np.sqrt((found**2).mean()) == pytest.approx(1.0, abs=0.2)
+
+
+def test_vectors_have_signs_and_zeros_stay() -> None:
+    vector, zero = np.float32([-2, 0, 3]), np.zeros((2, 3), np.float32)
+    found = by_reference("matrix_sign", Tree([vector, zero])).leaves
+    assert found[0].tolist() == [-1, 0, 1] and not found[1].any()
+    bad = np.float32([[1, np.nan], [2, 3]])
+    assert np.isnan(by_reference("matrix_sign", Tree([bad])).leaves[0]).all()
+
+
+def test_a_row_and_a_column_are_no_tree_at_return() -> None:
+    with pytest.raises(ProgramError, match="'update' is a row at return"):
+        analyse(program("update = row_mean(g)"))
+    with pytest.raises(ProgramError, match="does not take"):
+        analyse(program("a = row_mean(g)", "b = norm(a)", "update = g * b"))
+
+
+# -- in every place --------------------------------------------------------------------
+
+
+def steps_of(of: Program, shapes: Any = SHAPES, count: int = 6) -> list[list[np.ndarray]]:
+    """The updates by the reference."""
+    weights, slots, found = leaves(9, shapes), zero_slots(of, leaves(9, shapes)), []
+    for step in range(count):
+        with np.errstate(all="ignore"):
+            update, slots = run_step(of, weights, leaves(step, shapes), slots, 0.5)
+        found.append(update)
+    return found
+
+
+def close(found: Any, wanted: Any) -> None:
+    for x, y in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(np.asarray(x), y, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_machine_does_as_the_reference(name: str) -> None:
+    of = PROGRAMS[name]
+    code = machine.assemble(analyse(of))
+    assert machine.is_extended(code)
+    run = jax.jit(lambda registers: machine.execute(LAYOUT, code, registers, extended=True))
+    registers = machine.start(LAYOUT, code, LAYOUT.flatten(leaves(9)))
+    for step, wanted in enumerate(steps_of(of)):
+        weights = LAYOUT.flatten(leaves(9))
+        registers = run(machine.load(LAYOUT, registers, weights, leaves(step), 0.5))
+        close(LAYOUT.unflatten(np.asarray(registers[int(code.update)])), wanted)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_pytorch_does_as_the_reference(name: str) -> None:
+    of = PROGRAMS[name]
+    params = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in leaves(9)]
+    optimizer = Interpreted(params, Plan(of), np.full(1, 0.5, np.float32))
+    for step, wanted in enumerate(steps_of(of)):
+        for p, w, g in zip(params, leaves(9), leaves(step), strict=True):
+            p.data, p.grad = torch.from_numpy(w.copy()), torch.from_numpy(g.copy())
+        optimizer.step()
+        close([w - p.detach().numpy() for p, w in zip(params, leaves(9), strict=True)], wanted)
+
+
+@pytest.mark.parametrize("target", ADAPTERS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_exports_do_as_the_reference(name: str, target: str) -> None:
+    source = catalog.emit(target, PROGRAMS[name], "found", {})
+    assert replay.largest_difference(target, source, "found", PROGRAMS[name]) < 2e-3
+
+
+def test_formulas_in_latex() -> None:
+    text = catalog.emit("latex", PROGRAMS["factored"], "found", {})
+    assert r"\operatorname{mean}_{\text{columns}}" in text
+    assert r"\operatorname{msign}" in catalog.emit("latex", PROGRAMS["muon"], "found", {})
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_algebra_reads_and_writes_them(name: str) -> None:
+    written = write(expressions(PROGRAMS[name]))
+    for found, wanted in zip(steps_of(written), steps_of(PROGRAMS[name]), strict=True):
+        close(found, wanted)
+
+
+@settings(max_examples=150, deadline=None)
+@given(programs(functions=ALL), st.integers(0, 5))
+def test_random_programs_are_read_written_and_run(of: Program, seed: int) -> None:
+    assert from_text(to_text(of)) == of
+    analyse(of)
+    with np.errstate(all="ignore"):
+        weights = tree(LAYOUT, "normal", seed)
+        update, slots = run_step(of, weights, leaves(seed), zero_slots(of, weights), 0.5)
+    assert [u.shape for u in update] == list(SHAPES)
+    stretch = Stretch(record(Trainer(CATALOG["quadratic"]), grid=True)) if seed == 0 else None
+    if stretch is not None:
+        assert stretch.updates(of).ndim == 1
+
+
+# -- the probe -------------------------------------------------------------------------
+
+
+def test_a_stretch_keeps_rows_and_columns() -> None:
+    assert [grid_of(shape) for shape in SHAPES[:4]] == [(3, 4), (5, 2), (4, 4), (1, 6)]
+    assert grid_of((40, 50)) == (GRID, GRID) and grid_of((4, 3, 2, 2)) == (4, 6)
+    data = record(Trainer(CATALOG["digits_mlp"]), grid=True)
+    assert json.loads(json.dumps(data)) == data
+    assert data["kept"] == [m * n for m, n in data["grids"]]
+    assert len(data["gradients"][0]) == sum(data["kept"])
+    assert "grids" not in record(Trainer(CATALOG["digits_mlp"]))
+
+
+def test_the_probe_steps_as_the_reference_where_it_keeps_all() -> None:
+    shapes = ((3, 4), (5,), (2, 6))
+    rng = np.random.default_rng(0)
+    counts = [12, 5, 12]
+    weights, gradients = (rng.normal(size=(8, 29)).astype(np.float32) for _ in range(2))
+    data = {
+        "weights": weights.tolist(), "gradients": gradients.tolist(), "rates": [0.5] * 8,
+        "counts": counts, "kept": counts, "grids": [[3, 4], [5, 1], [2, 6]],
+    }  # fmt: skip
+    for of in PROGRAMS.values():
+        slots = zero_slots(of, [np.zeros(shape, np.float32) for shape in shapes])
+        wanted = []
+        for w, g in zip(weights, gradients, strict=True):
+            rows = [
+                [part.reshape(s) for part, s in zip(np.split(x, [12, 17]), shapes, strict=True)]
+                for x in (w, g)
+            ]
+            with np.errstate(all="ignore"):
+                update, slots = run_step(of, *rows, slots, 0.5)
+            wanted.append(np.concatenate([u.ravel() for u in update]))
+        found = Stretch(data).updates(of)
+        np.testing.assert_allclose(found, np.concatenate(wanted[4:]), rtol=5e-3, atol=5e-3)
+
+
+# -- the search ------------------------------------------------------------------------
+
+
+def test_statements_are_only_of_the_language_that_was_asked_for(tmp_path: Path, cli: Cli) -> None:
+    extended = {f.name for f in EXTENDED}
+    config = tmp_path / "c.toml"
+    config.write_text(
+        "population = 12\nreplicates = [1, 2]\nclosing_share = 0.0\ntune_start = false\n"
+    )
+    for language, some in (("paper", False), ("extended", True)):
+        out = tmp_path / language
+        arguments = ["--tasks", "digits_mlp", "--workers", "0", "--out", out, "--quiet"]
+        arguments += ["--budget", "60evals", "--config", config, "--language", language]
+        code, _, err = cli("run", *arguments)
+        assert code == 0, err
+        run = evolve.open(out)
+        used = {
+            statement.function
+            for row in run.history
+            for statement in run.program(row["id"]).program.statements
+        }
+        assert bool(used & extended) == some
+    assert cli("run", "--language", "latin")[0] == 2
+
+
+@pytest.mark.parametrize("function", EXTENDED, ids=lambda f: f.name)
+def test_every_function_is_in_the_one_table(function: Any) -> None:
+    assert BY_NAME[function.name] is function and function.shaped
+    kinds = next(k for k in function.signatures if k == (TREE,))
+    result = function.signatures[kinds]
+    statements = (
+        Statement("x", function.name, ("g",)),
+        Statement("update", "add", ("x", "w")),
+    )
+    found = analyse(Program(statements, ()))
+    assert found.nodes[-1].kind == TREE and result in (ROW, COLUMN, TREE)
+    assert PER_ARRAY in KINDS
