@@ -15,7 +15,7 @@ float32, slots that are never written (they stay zero), slots renamed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from primitives.functions import BY_NAME, SCALAR, TREE
+from primitives.functions import BY_NAME, SCALAR, TREE, joined
 from primitives.program import (
     GRADIENT,
     RATE,
@@ -68,6 +68,7 @@ class Analysis:
         live: for each statement, whether an output of this or a later step depends on it.
         functional_hash: 32 hexadecimal digits; equal hashes mean equal behaviour.
         learns: whether the update depends on the gradient, of this or an earlier step.
+        kinds: for each live slot its kind.
     """
 
     nodes: list[Node]
@@ -76,11 +77,26 @@ class Analysis:
     live: tuple[bool, ...]
     functional_hash: str
     learns: bool
+    kinds: tuple[str, ...]
 
     @property
     def statements(self) -> int:
         """The number of live statements."""
         return sum(self.live)
+
+    @property
+    def trees(self) -> int:
+        """The number of live slots as large as the weights."""
+        return self.kinds.count(TREE)
+
+    def memory(self, sizes: Mapping[str, float]) -> float:
+        """What the live slots hold, in numbers for each weight.
+
+        Arguments:
+            sizes: how many numbers a value of each kind but a tree has, for each weight; what is
+                missing counts nothing.
+        """
+        return self.trees + sum(sizes.get(kind, 0.0) for kind in self.kinds if kind != TREE)
 
     @property
     def structure(self) -> str:
@@ -89,7 +105,9 @@ class Analysis:
             (node.function, () if node.function == CONSTANT else node.arguments)
             for node in (self.nodes[index] for index in self.live_nodes())
         ]
-        return blake2b(repr((rest, self.update, self.slots)).encode(), digest_size=16).hexdigest()
+        narrow = [kind for kind in self.kinds if kind != TREE] and self.kinds
+        found = (rest, self.update, self.slots, *([narrow] if narrow else []))
+        return blake2b(repr(found).encode(), digest_size=16).hexdigest()
 
     def live_nodes(self) -> list[int]:
         """The nodes that the update and the live slots depend on, ascending."""
@@ -100,8 +118,8 @@ def analyse(program: Program) -> Analysis:
     """Execute a program abstractly.
 
     Raises:
-        ProgramError: if a variable is used before it is assigned, a function is
-            given kinds it does not take, or an output is missing or no tree.
+        ProgramError: if a variable is used before it is assigned, a function is given
+            kinds it does not take, or an output is missing or not of its kind.
     """
     found = program.memo.get(analyse)
     if found is None:
@@ -115,6 +133,7 @@ def _analyse(program: Program) -> Analysis:
     nodes, where = _single_assignment(program, flow, live)
     slots = tuple([(position, where[flow.ends[position + 1]]) for position in kept])
     update = where[flow.ends[0]]
+    kinds = tuple([program.kind_of(program.slots[position]) for position in kept])
     reached = sorted(_reachable(nodes, [update, *[node for _, node in slots]]))
     return Analysis(
         nodes=nodes,
@@ -123,6 +142,7 @@ def _analyse(program: Program) -> Analysis:
         live=live,
         functional_hash=_functional_hash(nodes, reached, update, slots),
         learns=GRADIENT in {nodes[n].function for n in reached},
+        kinds=kinds,
     )
 
 
@@ -134,7 +154,7 @@ def live_program(program: Program) -> Program:
 
 
 def _rename_spent_slots(lean: list[Statement], program: Program) -> list[Statement]:
-    """Give another name to slots that would end as no tree.
+    """Give another name to slots that would not end as what they are.
 
     Such a slot serves as a variable of another kind, and the dead statement that
     made it a tree again is gone.
@@ -145,7 +165,7 @@ def _rename_spent_slots(lean: list[Statement], program: Program) -> list[Stateme
         kinds[statement.target] = BY_NAME[statement.function].signatures[read]
     new = {}
     for slot in program.slots:
-        if kinds[slot] != TREE:
+        if kinds[slot] != program.kind_of(slot):
             new[slot] = next(n for i in count(2) if (n := f"{slot}_{i}") not in kinds)
             kinds[new[slot]] = SCALAR
     return [
@@ -199,10 +219,10 @@ def _flow(program: Program) -> _Flow:
         raise ProgramError("'update' is never assigned; a program must compute it")
     ends = [numbers[name] for name in (UPDATE, *program.slots)]
     for name, end in zip((UPDATE, *program.slots), ends, strict=True):
-        if kinds[end] != TREE:
-            raise ProgramError(
-                f"'{name}' is a {kinds[end]} at return; it must be a tree like the weights"
-            )
+        wanted = program.kind_of(name)
+        if kinds[end] != wanted:
+            what = "a tree like the weights" if wanted == TREE else f"a {wanted}, as it begins"
+            raise ProgramError(f"'{name}' is a {kinds[end]} at return; it must be {what}")
     return _Flow(tuple(given), kinds, reads, ends)
 
 
@@ -240,7 +260,7 @@ def _single_assignment(
     numbers: dict[tuple, int] = {}
 
     def number(function: str, arguments: tuple, kind: str) -> int:
-        key = (function, arguments)
+        key = (function, arguments, kind) if function == ZERO else (function, arguments)
         found = numbers.get(key)
         if found is None:
             found = numbers[key] = len(nodes)
@@ -274,8 +294,8 @@ def _input(flow: _Flow, value: int) -> tuple[str, tuple, str]:
     if name in (WEIGHTS, GRADIENT, RATE):
         return name, (), flow.kinds[value]
     if flow.ends[position + 1] == value:  # never written: zero for ever
-        return ZERO, (), TREE
-    return "slot", (position,), TREE
+        return ZERO, (), flow.kinds[value]
+    return "slot", (position,), flow.kinds[value]
 
 
 def _invalid(index: int, statement: Statement, what: str) -> ProgramError:
@@ -353,9 +373,12 @@ def _digest(
         node = nodes[index]
         if node.function == "slot":
             # Whatever reads a slot's past is live, and so is the slot: it has a rank.
-            digests[index] = _combined("slot", rank[node.arguments[0]])
+            kind = () if node.kind == TREE else (node.kind.encode(),)
+            digests[index] = _combined("slot", rank[node.arguments[0]], *kind)
         elif node.function == CONSTANT:
             digests[index] = _combined(CONSTANT, b"%d" % node.arguments[0])
+        elif node.function == ZERO and node.kind != TREE:
+            digests[index] = _combined(ZERO, node.kind.encode())
         else:
             parts = [digests[a] for a in node.arguments]
             if len(parts) == 2 and BY_NAME[node.function].commutative:
@@ -367,3 +390,34 @@ def _digest(
 @lru_cache(maxsize=1 << 14)  # a child repeats most of its parent
 def _combined(function: str, *parts: bytes) -> bytes:
     return blake2b(function.encode() + b"(" + b"".join(parts), digest_size=16).digest()
+
+
+def with_least_kinds(program: Program) -> Program:
+    """The program with slots as narrow as what they end with allows; all trees if that is none.
+
+    The least fixpoint: every slot begins as a number, and is widened to what it ends with until
+    nothing changes.
+    """
+    kinds = dict.fromkeys(program.slots, SCALAR)
+    while True:
+        narrow = tuple((slot, kind) for slot, kind in kinds.items() if kind != TREE)
+        tried = Program(program.statements, program.slots, narrow)
+        ends = _ends(tried)
+        if ends is None:
+            return Program(program.statements, program.slots)
+        wider = {slot: joined([kind, ends[slot]]) for slot, kind in kinds.items()}
+        if wider == kinds:
+            return tried
+        kinds = wider
+
+
+def _ends(program: Program) -> dict[str, str] | None:
+    """The kinds that the slots end with; None if a function is given what it does not take."""
+    kinds = program.inputs()
+    for statement in program.statements:
+        read = [kinds.get(a) if isinstance(a, str) else SCALAR for a in statement.arguments]
+        kind = BY_NAME[statement.function].signatures.get(tuple(read))  # type: ignore[arg-type]
+        if kind is None:
+            return None
+        kinds[statement.target] = kind
+    return {slot: kinds[slot] for slot in program.slots}

@@ -88,6 +88,7 @@ class Code(NamedTuple):
         length: how many of them to run; the rest is padding.
         constants: float32 `[rows]`, the value that each row starts with.
         slots: the number of live slots, in the rows from `FIRST_SLOT_ROW`.
+        numbers: bool `[rows]`: which of the slots is one number.
         update: the row of the update.
     """
 
@@ -95,6 +96,7 @@ class Code(NamedTuple):
     length: np.int32
     constants: np.ndarray
     slots: np.int32
+    numbers: np.ndarray
     update: np.int32
 
 
@@ -115,6 +117,8 @@ def assemble(analysis: Analysis, rows: int = 16, length: int = 32) -> Code:
     constants = np.zeros(rows, np.float32)
     for row, value in allocator.constants.items():
         constants[row] = value
+    numbers = np.zeros(rows, bool)
+    numbers[: len(analysis.kinds)] = [kind == SCALAR for kind in analysis.kinds]
     table = np.zeros((length, 5), np.int32)
     table[: len(allocator.instructions)] = allocator.instructions
     return Code(
@@ -122,6 +126,7 @@ def assemble(analysis: Analysis, rows: int = 16, length: int = 32) -> Code:
         np.int32(len(allocator.instructions)),
         constants,
         np.int32(len(analysis.slots)),
+        numbers,
         np.int32(allocator.row[analysis.update]),
     )
 

@@ -2,8 +2,9 @@
 
 A program is a straight-line function `train(w, g, <slots>, lr) -> update, <slots>`:
 `w` the weights, `g` the gradient, `lr` the value of the schedule (peak 1), and
-any number of *slots*, trees that start at zero and live from step to step. The
-training loop does `w = w - update`. (arXiv 2302.06675, section 2.1.)
+any number of *slots*, which start at zero and live from step to step. They are
+trees, as all are in the paper, unless another kind is written behind the name
+(`v: row`). The training loop does `w = w - update`. (arXiv 2302.06675, section 2.1.)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from primitives.functions import BY_NAME, SCALAR, TREE
+from primitives.functions import BY_NAME, KINDS, SCALAR, TREE
 
 #: An argument: the name of a variable, or a constant (a float32 value).
 Argument: TypeAlias = str | float
@@ -48,7 +49,8 @@ class Program:
 
     Attributes:
         statements: executed in order.
-        slots: the names of the state trees, in the order of the signature.
+        slots: the names of what it remembers, in the order of the signature.
+        narrow: slots that are no trees, with their kinds, in that order.
         memo: what others found of the program before, by keys of their own; no part of it.
 
     Raises:
@@ -57,6 +59,7 @@ class Program:
 
     statements: tuple[Statement, ...]
     slots: tuple[str, ...] = ("m", "v")
+    narrow: tuple[tuple[str, str], ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +69,9 @@ class Program:
                 raise ProgramError(f"'{slot}' cannot be the name of a slot; choose another name")
         if len(set(self.slots)) < len(self.slots):
             raise ProgramError(f"a slot is named twice in {', '.join(self.slots)}; rename one")
+        for slot, kind in self.narrow:
+            if kind not in KINDS[:-1] or slot not in self.slots:
+                raise ProgramError(f"'{slot}' cannot be a {kind}; the kinds are {', '.join(KINDS)}")
 
     @property
     def constants(self) -> tuple[float, ...]:
@@ -76,12 +82,17 @@ class Program:
 
     def with_statements(self, statements: Iterable[Statement]) -> Program:
         """The same slots with other statements."""
-        return Program(tuple(statements), self.slots)
+        return Program(tuple(statements), self.slots, self.narrow)
+
+    def kind_of(self, slot: str) -> str:
+        """The kind of a slot."""
+        return dict(self.narrow).get(slot, TREE)
 
     def inputs(self) -> dict[str, str]:
         """The kind of each variable that exists before the first statement."""
         kinds = {WEIGHTS: TREE, GRADIENT: TREE}
         kinds.update((slot, TREE) for slot in self.slots)
+        kinds.update(self.narrow)
         kinds[RATE] = SCALAR
         return kinds
 

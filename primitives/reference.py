@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from primitives.functions import BY_NAME, polar
+from primitives.functions import BY_NAME, COLUMN, PER_ARRAY, ROW, SCALAR, polar
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
 
 Array: TypeAlias = np.ndarray
@@ -102,11 +102,17 @@ class TreeOps:
 
 
 def _row_mean(x: Array) -> Array:
-    return np.mean(x, axis=tuple(range(1, x.ndim)), keepdims=True) if x.ndim > 1 else x
+    return _mean(x, tuple(range(1, x.ndim))) if x.ndim > 1 else x
 
 
 def _column_mean(x: Array) -> Array:
-    return np.mean(x, axis=0, keepdims=True) if x.ndim else x
+    return _mean(x, (0,)) if x.ndim else x
+
+
+def _mean(x: Array, axes: tuple[int, ...]) -> Array:
+    """The mean of nothing is 0."""
+    shape = [1 if axis in axes else count for axis, count in enumerate(x.shape)]
+    return np.mean(x, axis=axes, keepdims=True) if x.size else np.zeros(shape, x.dtype)
 
 
 def _matrix_sign(x: Array) -> Array:
@@ -136,23 +142,51 @@ def run_step(
 
     Arguments:
         weights, gradient: float32 arrays of the same shapes, at least one.
-        slots: the value of every slot of the program, shaped like the weights.
+        slots: the value of every slot of the program, as `zero_slots` shapes it.
         rate: the value of the schedule.
     """
-    env: dict[str, Any] = {name: Tree(leaves) for name, leaves in slots.items()}
+    env: dict[str, Any] = {name: _value(program, name, leaves) for name, leaves in slots.items()}
     env |= {WEIGHTS: Tree(weights), GRADIENT: Tree(gradient), RATE: np.float32(rate)}
     for statement in program.statements:
         arguments = [env[a] if isinstance(a, str) else np.float32(a) for a in statement.arguments]
         env[statement.target] = apply(statement.function, *arguments)
-    shapes = [np.shape(leaf) for leaf in weights]
-    return _leaves(env[UPDATE], shapes), {s: _leaves(env[s], shapes) for s in program.slots}
+    update = _leaves(env[UPDATE], [np.shape(leaf) for leaf in weights])
+    return update, {s: _leaves(env[s], shapes_of(program, s, weights)) for s in program.slots}
 
 
 def zero_slots(program: Program, weights: Sequence[Array]) -> dict[str, list[Array]]:
-    """The state before the first step."""
-    return {slot: [np.zeros_like(leaf) for leaf in weights] for slot in program.slots}
+    """The state before the first step: for each slot a list of arrays of its true shapes."""
+    return {
+        slot: [np.zeros(shape, np.float32) for shape in shapes_of(program, slot, weights)]
+        for slot in program.slots
+    }
 
 
-def _leaves(value: Tree, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    assert [leaf.shape for leaf in value.leaves] == shapes
-    return value.leaves
+def shapes_of(program: Program, slot: str, weights: Sequence[Any]) -> list[tuple[int, ...]]:
+    """The shapes of a slot: of each array the rows, or the columns, ...; of a number one."""
+    kind = program.kind_of(slot)
+    return [()] if kind == SCALAR else [narrowed(np.shape(w), kind) for w in weights]
+
+
+def narrowed(shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
+    """The shape of a kind of value for an array."""
+    if kind == PER_ARRAY or not shape:
+        return ()
+    if kind == ROW:
+        return (shape[0], *[1] * (len(shape) - 1))
+    return (1, *shape[1:]) if kind == COLUMN else shape
+
+
+def _value(program: Program, slot: str, leaves: list[Array]) -> Any:
+    return np.float32(leaves[0]) if program.kind_of(slot) == SCALAR else Tree(leaves)
+
+
+def _leaves(value: Any, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    if not isinstance(value, Tree):
+        return [np.asarray(value)]
+    leaves = [
+        leaf.reshape(shape) if leaf.size == 1 else leaf
+        for leaf, shape in zip(value.leaves, shapes, strict=True)
+    ]
+    assert [leaf.shape for leaf in leaves] == list(shapes)
+    return leaves

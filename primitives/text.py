@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from primitives.functions import BY_INFIX, BY_NAME
+from primitives.functions import BY_INFIX, BY_NAME, KINDS, TREE
 from primitives.program import (
     GRADIENT,
     RATE,
@@ -46,7 +46,9 @@ _OPERATORS: dict[type[ast.operator], str] = {
 
 def to_text(program: Program) -> str:
     """The program as Python source, ending in a newline."""
-    parameters = ", ".join((WEIGHTS, GRADIENT, *program.slots, RATE))
+    kinds = {slot: f"{slot}: {kind}" for slot, kind in program.narrow}
+    slots = (kinds.get(slot, slot) for slot in program.slots)
+    parameters = ", ".join((WEIGHTS, GRADIENT, *slots, RATE))
     lines = [f"def train({parameters}):"]
     lines += ["    " + statement_text(statement) for statement in program.statements]
     lines.append("    return " + ", ".join((UPDATE, *program.slots)))
@@ -102,13 +104,13 @@ def from_text(text: str) -> Program:
 
 
 def _read_function(function: ast.FunctionDef) -> Program:
-    slots = _read_signature(function)
+    slots, narrow = _read_signature(function)
     *body, last = _without_docstring(function.body)
     statements = tuple(_read_statement(node) for node in body)
     expected = ", ".join((UPDATE, *slots))
     if not isinstance(last, ast.Return) or _returned(last) != [UPDATE, *slots]:
         raise ProgramError(f"line {last.lineno}: the last line must be 'return {expected}'")
-    return Program(statements, slots)
+    return Program(statements, slots, narrow)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -118,24 +120,41 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body
 
 
-def _read_signature(function: ast.FunctionDef) -> tuple[str, ...]:
+def _read_signature(
+    function: ast.FunctionDef,
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     a = function.args
     names = [argument.arg for argument in a.args]
     plain = not (
         a.posonlyargs or a.kwonlyargs or a.vararg or a.kwarg or a.defaults or a.kw_defaults
     )
-    annotated = function.returns or any(argument.annotation for argument in a.args)
-    if not plain or annotated or function.decorator_list or getattr(function, "type_params", None):
+    kinds = [(argument.arg, _kind(argument)) for argument in a.args]
+    outer = [kind for name, kind in kinds if name in (WEIGHTS, GRADIENT, RATE)]
+    if not plain or any(outer) or function.returns or function.decorator_list or getattr(function, "type_params", None):
         raise ProgramError(
             f"line {function.lineno}: 'train' takes plain positional arguments only; "
-            "remove decorators, defaults and annotations"
+            "remove decorators and defaults, and annotations but for the kinds of slots"
         )
     if names[:2] != [WEIGHTS, GRADIENT] or names[-1:] != [RATE] or len(names) < 3:
         raise ProgramError(
             f"line {function.lineno}: the arguments are ({', '.join(names)}); "
             "they must be (w, g, <slots>, lr)"
         )
-    return tuple(names[2:-1])
+    narrow = tuple((name, kind) for name, kind in kinds[2:-1] if kind not in (None, TREE))
+    return tuple(names[2:-1]), narrow  # type: ignore[return-value]
+
+
+def _kind(argument: ast.arg) -> str | None:
+    """The kind that is written behind a name."""
+    match argument.annotation:
+        case None:
+            return None
+        case ast.Name(id=name) if name in KINDS:
+            return name
+    raise ProgramError(
+        f"line {argument.lineno}: what stands behind '{argument.arg}' is no kind; "
+        f"the kinds are {', '.join(KINDS)}"
+    )
 
 
 def _returned(node: ast.Return) -> list[str | None]:

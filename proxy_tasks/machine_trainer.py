@@ -9,7 +9,7 @@ from primitives.abstract import analyse
 from primitives.machine import Code
 from primitives.program import GRADIENT, UPDATE, Program, Statement
 from proxy_tasks.stretch import record
-from proxy_tasks.task import Task
+from proxy_tasks.task import Task, sizes
 from proxy_tasks.trainer import Trained
 from proxy_tasks.training import Trainer as Loop
 from proxy_tasks.training import default_marks
@@ -40,6 +40,7 @@ class MachineTrainer:
             "flops": self.task.flops(),
             "fingerprint": self.task.fingerprint(),
             "width": self.task.width,
+            "sizes": sizes(self._loop.layout.shapes),
         }
 
     def stretch(self, grid: bool) -> dict[str, Any]:

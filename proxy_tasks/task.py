@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
+
+from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR
+from primitives.reference import narrowed
 
 RUNGS = (1, 10, 100)
 """The sizes that `Task.at` knows, as multiples of the task's compute."""
@@ -259,13 +262,28 @@ class Task:
         return digest.hexdigest()[:16]
 
 
-def memory_share(slots: int, reference: int) -> float:
+def memory_share(slots: float, reference: float) -> float:
     """How many times another program's weights fit a program's model in as much memory.
 
     A model takes memory for its weights, its gradients and every slot of the optimizer;
-    `slots` and `reference` are the live slots of the program and of the other.
+    `slots` and `reference` are what the program and the other remember, in numbers for each weight.
     """
     return (2 + reference) / (2 + slots)
+
+
+def sizes(shapes: Iterable[tuple[int, ...]]) -> dict[str, float]:
+    """How many numbers a value of each kind has for each weight of arrays of these shapes."""
+    shapes = list(shapes)
+    whole = sum(math.prod(shape) for shape in shapes)
+    kinds = {kind: [narrowed(shape, kind) for shape in shapes] for kind in (PER_ARRAY, ROW, COLUMN)}
+    found = {kind: sum(map(math.prod, own)) / whole for kind, own in kinds.items()}
+    return {SCALAR: 1 / whole, **found}
+
+
+def mean_sizes(tasks: Mapping[str, Any]) -> dict[str, float]:
+    """`sizes`, the mean over tasks; of what `prepare` tells of them."""
+    known = [facts["sizes"] for facts in tasks.values() if "sizes" in facts]
+    return {kind: sum(each[kind] for each in known) / len(known) for kind in known[0]} if known else {}
 
 
 def batches(task: Sized, n_train: int, seed: int) -> np.ndarray:

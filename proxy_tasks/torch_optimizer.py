@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from primitives.abstract import analyse, live_program
-from primitives.functions import BY_NAME, SCALAR
+from primitives.functions import BY_NAME, SCALAR, TREE
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
+from primitives.reference import narrowed
 from proxy_tasks.torch_values import Value, apply
+
+
+#: Where the state has slots that are one number.
+NUMBERS = "numbers"
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,14 @@ class Plan:
     Attributes:
         lines: its live statements.
         slots: its live slots.
+        kinds: the kind of each.
     """
 
     def __init__(self, program: Program) -> None:
         analyse(program)
         program = live_program(program)
         self.slots = program.slots
+        self.kinds = {slot: program.kind_of(slot) for slot in program.slots}
         self.lines = tuple(_lines(program))
 
 
@@ -128,13 +135,19 @@ class Interpreted(torch.optim.Optimizer):
             GRADIENT: Value([_wide(p.grad) for p in params]),  # type: ignore[arg-type]
             RATE: self._rate(rates, weights),
         }
-        for slot in self._plan.slots:
-            env[slot] = Value([self._slot(p, slot) for p in params])
+        for slot, kind in self._plan.kinds.items():
+            if kind == SCALAR:
+                env[slot] = self.state[NUMBERS].get(slot, np.float32(0))
+            else:
+                env[slot] = Value([self._slot(p, slot, kind) for p in params])
         for line in self._plan.lines:
             values = [env[a] if isinstance(a, str) else a for a in line.arguments]
             env[line.target] = apply(line.function, values, line.free)
         torch._foreach_sub_(weights, env[UPDATE].parts)
-        for slot in self._plan.slots:
+        for slot, kind in self._plan.kinds.items():
+            if kind == SCALAR:
+                self.state[NUMBERS][slot] = env[slot]
+                continue
             for p, value in zip(params, env[slot].parts, strict=True):
                 self.state[p][slot] = value
         for p, wide in zip(params, weights, strict=True):
@@ -150,10 +163,13 @@ class Interpreted(torch.optim.Optimizer):
         pairs = zip(products, beside, strict=True)
         return Value([torch.tensor(x, dtype=w.dtype, device=w.device) for x, w in pairs])
 
-    def _slot(self, parameter: Tensor, name: str) -> Tensor:
+    def _slot(self, parameter: Tensor, name: str, kind: str) -> Tensor:
         state, wide = self.state[parameter], _wide_dtype(parameter.dtype)
-        if name not in state:
+        if name not in state and kind == TREE:
             state[name] = torch.zeros_like(parameter, dtype=wide)
+        elif name not in state:
+            shape = narrowed(tuple(parameter.shape), kind)
+            state[name] = torch.zeros(shape, dtype=wide, device=parameter.device)
         # PyTorch gives what it loads the dtype of the parameter.
         found: Tensor = state[name].to(wide)
         return found
@@ -161,9 +177,12 @@ class Interpreted(torch.optim.Optimizer):
     def finite(self) -> bool:
         """Whether all weights and slots are finite."""
         tensors = [p.detach() for group in self.param_groups for p in group["params"]]
-        tensors += [value for state in self.state.values() for value in state.values()]
+        values = [value for state in self.state.values() for value in state.values()]
+        tensors += [value for value in values if isinstance(value, Tensor)]
         sums = [t.sum(dtype=torch.float64) for t in tensors if t.numel()]
-        return bool(torch.stack(sums).isfinite().all()) if sums else True
+        numbers = [float(value) for value in values if not isinstance(value, Tensor)]
+        finite = bool(torch.stack(sums).isfinite().all()) if sums else True
+        return finite and bool(np.isfinite(numbers).all())
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -80,9 +81,9 @@ class TorchTask(Task):
 
     def weights(self) -> int:
         """Number of weights; the training function runs until it asks for its optimizer."""
-        from proxy_tasks.torch_trainer import count_weights
+        from proxy_tasks.torch_trainer import shapes_of
 
-        return count_weights(self)
+        return sum(math.prod(shape) for shape in shapes_of(self))
 
     def at(self, rung: int) -> Self:
         """This task at a rung: another training function, or the same with a `scale`.

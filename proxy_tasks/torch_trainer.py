@@ -15,7 +15,7 @@ from torch import Tensor
 from primitives.program import Program
 from proxy_tasks.status import DIVERGED, FINISHED, NOT_FINITE, STOPPED
 from proxy_tasks.stretch import KEPT, SEED, STEP, WARM_UP, as_json, chosen, grid_of
-from proxy_tasks.task import TaskError
+from proxy_tasks.task import TaskError, sizes
 from proxy_tasks.torch_optimizer import Interpreted, Plan
 from proxy_tasks.torch_task import TorchTask
 from proxy_tasks.trainer import Trained
@@ -44,13 +44,15 @@ class TorchTrainer:
 
     def describe(self) -> dict[str, Any]:
         """See `Trainer`."""
+        shapes = shapes_of(self.task)
         return {
-            "weights": count_weights(self.task),
+            "weights": sum(map(math.prod, shapes)),
             "steps": self.task.steps,
             "flops": None,
             "fingerprint": self.task.fingerprint(),
             "width": self.task.width,
             "limit": self.task.limit,
+            "sizes": sizes(shapes),
         }
 
     def untrained(self, seed: int, split: str) -> float:
@@ -227,22 +229,22 @@ class _Recorder(_Still):
         return np.concatenate(rows)
 
 
-def count_weights(task: TorchTask) -> int:
-    """The weights that a training function makes an optimizer of.
+def shapes_of(task: TorchTask) -> list[tuple[int, ...]]:
+    """The shapes of what a training function makes an optimizer of.
 
     Raises:
         TaskError: if it makes none.
     """
-    counts: list[int] = []
+    made: list[list[tuple[int, ...]]] = []
 
     def make(params: Any) -> Any:
-        still = _Still(params)
-        counts.append(sum(p.numel() for group in still.param_groups for p in group["params"]))
+        groups = _Still(params).param_groups
+        made.append([tuple(p.shape) for group in groups for p in group["params"]])
         raise _Enough
 
     with _training(task, make, SEED) as losses:
         for _ in losses:
             pass
-    if not counts:
+    if not made:
         raise TaskError(f"the training function of '{task.name}' made no optimizer")
-    return counts[0]
+    return made[0]

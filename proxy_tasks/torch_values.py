@@ -119,11 +119,16 @@ class _Ops:
 
 
 def _row_mean(x: Tensor) -> Tensor:
-    return x.mean(dim=tuple(range(1, x.dim())), keepdim=True) if x.dim() > 1 else x
+    return _mean(x, list(range(1, x.dim()))) if x.dim() > 1 else x
 
 
 def _column_mean(x: Tensor) -> Tensor:
-    return x.mean(dim=0, keepdim=True) if x.dim() else x
+    return _mean(x, [0]) if x.dim() else x
+
+
+def _mean(x: Tensor, axes: list[int]) -> Tensor:
+    """The mean of nothing is 0."""
+    return x.mean(dim=axes, keepdim=True) if x.numel() else x.sum(dim=axes, keepdim=True)
 
 
 def _matrix_sign(x: Tensor) -> Tensor:

@@ -34,7 +34,9 @@ class Trainer(Protocol):
     """Trains programs on one task at one size."""
 
     def describe(self) -> dict[str, Any]:
-        """`weights`, `steps`, `flops` (or None), `fingerprint` and `width`.
+        """`weights`, `steps`, `flops` (or None), `fingerprint`, `width` and `sizes`.
+
+        `sizes` are how many numbers a value of each kind has for each weight.
 
         And maybe `limit`: seconds after which a training of one seed counts as hanging.
         """

@@ -193,8 +193,10 @@ class Trainer:
         """Whether the weights and the live slots are finite."""
 
         def look(i: Array, sound: Array) -> Array:
-            slot = machine.row(memory, machine.FIRST_SLOT_ROW + i)
-            return sound & self.layout.all_finite(slot)
+            place = machine.FIRST_SLOT_ROW + i
+            finite = self.layout.all_finite(machine.row(memory, place))
+            one = jnp.isfinite(machine.number(memory, place))
+            return sound & jnp.where(code.numbers[i], one, finite)
 
         return lax.fori_loop(0, code.slots, look, self.layout.all_finite(weights))
 

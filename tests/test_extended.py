@@ -20,7 +20,7 @@ from evolve.export import catalog, replay
 from evolve.export.replay import ADAPTERS
 from evolve.search.probe import Stretch
 from primitives import machine
-from primitives.abstract import analyse
+from primitives.abstract import analyse, with_least_kinds
 from primitives.algebra.reading import expressions
 from primitives.algebra.writing import write
 from primitives.functions import (
@@ -43,6 +43,7 @@ from primitives.reference import apply as by_reference
 from primitives.text import from_text, to_text
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.stretch import GRID, grid_of, record
+from proxy_tasks.task import sizes
 from proxy_tasks.torch_optimizer import Interpreted, Plan
 from proxy_tasks.training import Trainer
 
@@ -257,7 +258,7 @@ def test_the_probe_steps_as_the_reference_where_it_keeps_all() -> None:
         "weights": weights.tolist(), "gradients": gradients.tolist(), "rates": [0.5] * 8,
         "counts": counts, "kept": counts, "grids": [[3, 4], [5, 1], [2, 6]],
     }  # fmt: skip
-    for of in PROGRAMS.values():
+    for of in [*PROGRAMS.values(), *map(from_text, (t.lstrip() for t in NARROW.values()))]:
         slots = zero_slots(of, [np.zeros(shape, np.float32) for shape in shapes])
         wanted = []
         for w, g in zip(weights, gradients, strict=True):
@@ -309,3 +310,100 @@ def test_every_function_is_in_the_one_table(function: Any) -> None:
     found = analyse(Program(statements, ()))
     assert found.nodes[-1].kind == TREE and result in (ROW, COLUMN, TREE)
     assert PER_ARRAY in KINDS
+
+
+# -- slots of every kind -----------------------------------------------------------------
+
+#: Slots of every kind: Adafactor's factors, a step counter, a norm for each array.
+NARROW = {
+    "factors": """
+def train(w, g, r: row, c: column, lr):
+    a = square(g)
+    x = row_mean(a)
+    r = interp(x, r, 0.9)
+    y = column_mean(a)
+    c = interp(y, c, 0.9)
+    n = column_mean(r)
+    v = r * c
+    v = v / n
+    v = sqrt(v)
+    update = g / v
+    update = update * lr
+    return update, r, c
+""",
+    "counter": """
+def train(w, g, m, t: scalar, lr):
+    t = t + 1.0
+    m = interp(g, m, 0.9)
+    b = power(0.9, t)
+    b = 1.0 - b
+    update = m / b
+    update = update * lr
+    return update, m, t
+""",
+    "norms": """
+def train(w, g, s: per_array, u: scalar, lr):
+    n = norm(g)
+    s = interp(n, s, 0.5)
+    d = global_norm(g)
+    u = interp(d, u, 0.5)
+    update = g / s
+    update = update * u
+    return update, s, u
+""",
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_kinds_of_slots_are_found_again(name: str) -> None:
+    of = from_text(NARROW[name].lstrip())
+    assert to_text(of) == NARROW[name].lstrip()
+    assert with_least_kinds(Program(of.statements, of.slots)) == of
+    assert analyse(of).kinds == tuple(of.kind_of(slot) for slot in of.slots)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_slots_in_machine_and_pytorch(name: str) -> None:
+    of = from_text(NARROW[name].lstrip())
+    code = machine.assemble(analyse(of))
+    run = jax.jit(lambda registers: machine.execute(LAYOUT, code, registers, extended=True))
+    registers = machine.start(LAYOUT, code, LAYOUT.flatten(leaves(9)))
+    params = [torch.nn.Parameter(torch.from_numpy(w.copy())) for w in leaves(9)]
+    optimizer = Interpreted(params, Plan(of), np.full(1, 0.5, np.float32))
+    for step, wanted in enumerate(steps_of(of)):
+        weights = LAYOUT.flatten(leaves(9))
+        registers = run(machine.load(LAYOUT, registers, weights, leaves(step), 0.5))
+        close(LAYOUT.unflatten(np.asarray(registers[int(code.update)])), wanted)
+        for p, w, g in zip(params, leaves(9), leaves(step), strict=True):
+            p.data, p.grad = torch.from_numpy(w.copy()), torch.from_numpy(g.copy())
+        optimizer.step()
+        close([w - p.detach().numpy() for p, w in zip(params, leaves(9), strict=True)], wanted)
+    assert optimizer.finite()
+
+
+def test_equal_programs_with_slots_of_other_kinds_are_told_apart() -> None:
+    body = "t = t + 1.0", "update = g * t"
+    number = from_text(to_text(program(*body, slots="t")).replace("g, t", "g, t: scalar"))
+    whole = program(*body, slots="t")
+    assert analyse(number).functional_hash != analyse(whole).functional_hash
+    assert analyse(number).structure != analyse(whole).structure
+    with pytest.raises(ProgramError, match="no kind"):
+        from_text(to_text(whole).replace("g, t", "g, t: matrix"))
+    with pytest.raises(ProgramError, match="'t' is a tree at return; it must be a row"):
+        analyse(from_text(to_text(whole).replace("g, t", "g, t: row").replace("t + 1.0", "t + g")))
+
+
+@pytest.mark.parametrize("target", ADAPTERS)
+@pytest.mark.parametrize("name", NARROW)
+def test_exports_keep_narrow_slots_in_their_true_shape(name: str, target: str) -> None:
+    of = from_text(NARROW[name].lstrip())
+    source = catalog.emit(target, of, "found", {})
+    assert replay.largest_difference(target, source, "found", of) < 2e-3
+
+
+def test_equal_memory_counts_true_elements() -> None:
+    of = analyse(from_text(NARROW["factors"].lstrip()))
+    known = sizes([(3, 4), (5,), (2, 2, 2)])
+    assert of.trees == 0
+    assert of.memory(known) * 25 == pytest.approx((3 + 5 + 2) + (4 + 1 + 4))
+    assert analyse(PROGRAMS["muon"]).memory(known) == 1

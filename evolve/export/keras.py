@@ -42,7 +42,13 @@ def emit(
     lowered = lower(program, apart=True)
     return source.module(
         source.docstring(lower(program), name, provenance, style, "keras"),
-        ("checks", "rounding", "keras_base", *(["matrices_keras"] if lowered.shaped else [])),
+        (
+            "checks",
+            "rounding",
+            "keras_base",
+            *(["matrices_keras"] if lowered.shaped else []),
+            *lowered.runtime,
+        ),
         _TREE_SUM if lowered.whole_tree else "",
         _class(lowered, name, style),
     )
@@ -54,6 +60,7 @@ def _class(lowered: Lowered, name: str, style: Style) -> str:
         f"_slots = {source.tuple_text(lowered.slot_names)}",
         f"_bounds = {source.bounds(lowered, style, 'keras')}",
         f"_own = {source.tuple_text(list(own))}",
+        *([f"_narrow = {_pairs(lowered)}"] if lowered.narrow else []),
         *(["_whole = True"] if lowered.whole_tree else []),
     ]
     head = '"""See the top of the file."""'
@@ -62,6 +69,11 @@ def _class(lowered: Lowered, name: str, style: Style) -> str:
         f'@keras.saving.register_keras_serializable(package="{style.package}")\n'
         f"class {source.camel(name)}(_Optimizer):\n{indented(source.apart(parts))}"
     )
+
+
+def _pairs(lowered: Lowered) -> str:
+    """The shapes of slots that are no trees, as source."""
+    return "{" + ", ".join(f'"{slot}": {of}' for slot, of in lowered.shapes.items()) + "}"
 
 
 def _own(lowered: Lowered, style: Style) -> dict[str, str]:
@@ -102,12 +114,13 @@ def _step(lowered: Lowered, style: Style) -> str:
         sum_array=lambda p, of: f"ops.sum({p.text(of)})",
     )
     if lowered.whole_tree:
-        lines = listing.list_lines(lowered, printer, depth=8)
+        lines = listing.list_lines(lowered, printer, lowered.numbers, depth=8)
         what = "All variables, as lists: what is subtracted from them, and the slots."
     else:
         lines = listing.array_lines(lowered, printer)
         what = "One variable: what is subtracted from it, and the slots."
-    outputs = ", ".join([lowered.update.name, *(end.name for _, end in lowered.slots)])
+    ends = lowered.ended("g") if lowered.whole_tree else [end.name for _, end in lowered.slots]
+    outputs = ", ".join([lowered.update.name, *ends])
     outputs += "," if not lowered.slots else ""
     body = "\n".join([f'"""{what}"""', *numbers, *lines, f"return ({outputs})"])
     head = source.one_line("def _step", ["self", "lr", "w", "g", *lowered.slot_names])

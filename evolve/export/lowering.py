@@ -21,7 +21,7 @@ from evolve.export.lines import ZEROS, Line
 from evolve.export.naming import new_names, renamed, slot_names
 from primitives import reference
 from primitives.abstract import analyse, live_program
-from primitives.functions import TREE
+from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Statement
 
 #: The values that exist before the first line; `lr` is the peak times the schedule.
@@ -79,6 +79,7 @@ class Lowered:
         hyperparameters: the constants, without the peak.
         peak: the program's own peak learning rate; 1 when it has none.
         reads: which of the values that exist before the first line are read.
+        kinds: the kind of each slot; a number has a copy for each array.
         decay: whether `weight_decay` is a hyperparameter; it is where the update is
             `direction + lr * weight_decay * w` and nothing else reads the weights.
     """
@@ -89,12 +90,45 @@ class Lowered:
     hyperparameters: tuple[Hyperparameter, ...]
     peak: Hyperparameter
     reads: frozenset[Expression]
+    kinds: tuple[str, ...]
     decay: bool
 
     @property
     def slot_names(self) -> tuple[str, ...]:
         """The names of the slots."""
         return tuple(name for name, _ in self.slots)
+
+    @property
+    def narrow(self) -> dict[str, str]:
+        """The kinds of the slots that are no trees."""
+        pairs = zip(self.slot_names, self.kinds, strict=True)
+        return {name: kind for name, kind in pairs if kind != TREE}
+
+    @property
+    def shapes(self) -> dict[str, str]:
+        """The functions of `runtime.narrow` that give the shapes of these."""
+        names = {ROW: "_rows_of", COLUMN: "_columns_of", PER_ARRAY: "_one_of", SCALAR: "_one_of"}
+        return {slot: names[kind] for slot, kind in self.narrow.items()}
+
+    @property
+    def runtime(self) -> list[str]:
+        """What of `runtime` narrow slots need."""
+        return ["narrow"] if self.narrow else []
+
+    @property
+    def number_names(self) -> list[str]:
+        """The slots that are one number; every array has a copy of it."""
+        return [name for name, kind in self.narrow.items() if kind == SCALAR]
+
+    @property
+    def numbers(self) -> list[Expression]:
+        """The same as values."""
+        return [Variable(name) for name in self.number_names]
+
+    def ended(self, arrays: str) -> list[str]:
+        """What the slots end with, as source on lists of arrays of which one is called `arrays`."""
+        own = self.number_names
+        return [f"_copies({end.name}, {arrays})" if s in own else end.name for s, end in self.slots]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,7 +180,8 @@ class _Lowering:
         self.betas: set[str] = set()
         self.peak: float | None = None
         self.env: dict[str, Variable] = {WEIGHTS: W, GRADIENT: G, RATE: SCHEDULE}
-        self.env |= {slot: Variable(name, TREE) for slot, name in self.slots.items()}
+        self.kinds = {slot: program.kind_of(slot) for slot in self.slots}
+        self.env |= {slot: Variable(name, self.kinds[slot]) for slot, name in self.slots.items()}
         for statement in live_program(program).statements:
             self._lower(statement)
 
@@ -177,6 +212,7 @@ class _Lowering:
             hyperparameters=tuple(hyperparameters),
             peak=Hyperparameter(PEAK, 1.0 if self.peak is None else self.peak, PEAK),
             reads=frozenset(a for line in lines for a in line.arguments) & {W, G, LR, SCHEDULE},
+            kinds=tuple(self.kinds.values()),
             decay=decay is not None,
         )
 

@@ -30,7 +30,11 @@ def emit(program: Program, name: str, provenance: Mapping[str, str]) -> str:
     lowered = lower(program)
     return source.module(
         source.docstring(lowered, name, provenance, Style(), "numpy"),
-        ("checks", *(["matrices_numpy"] if lowered.shaped else [])),
+        (
+            "checks",
+            *(["matrices_numpy"] if lowered.shaped else []),
+            *lowered.runtime,
+        ),
         _TREE_SUM if lowered.whole_tree else "",
         _init(lowered),
         _update(lowered),
@@ -39,13 +43,16 @@ def emit(program: Program, name: str, provenance: Mapping[str, str]) -> str:
 
 
 def _init(lowered: Lowered) -> str:
+    narrow = {slot: f"np.zeros({of}(w.shape), w.dtype)" for slot, of in lowered.shapes.items()}
     zeros = "".join(
-        f'        "{slot}": [np.zeros_like(w) for w in weights],\n' for slot in lowered.slot_names
+        f'        "{slot}": [{narrow.get(slot, "np.zeros_like(w)")} for w in weights],\n'
+        for slot in lowered.slot_names
     )
     state = f"{{\n{zeros}    }}" if zeros else "{}"
+    like = "" if narrow else ", shaped like the weights"
     return f'''
 def init(weights):
-    """The state before the first step: for each slot a list of zeros, shaped like the weights."""
+    """The state before the first step: for each slot a list of zeros{like}."""
     return {state}'''
 
 
@@ -79,7 +86,8 @@ def _steps(lowered: Lowered) -> list[str]:
     ends = {slot: end.name for slot, end in lowered.slots}
     if lowered.whole_tree:
         given = _inputs(lowered, {W: "weights", G: "gradients"}, "")
-        lines = [*given, *listing.list_lines(lowered, _PRINTER)]
+        lines = [*given, *listing.list_lines(lowered, _PRINTER, lowered.numbers)]
+        ends |= {v: f"_copies({ends[v]}, weights)" for v in lowered.number_names}
         state = "".join(f'    "{slot}": {end},\n' for slot, end in ends.items())
         after = f"{{\n{state}}}" if state else "{}"
         return [*lines, f"after = {after}", f"return {lowered.update.name}, after"]

@@ -39,7 +39,7 @@ def emit(
     lowered = lower(program)
     return source.module(
         source.docstring(lowered, name, provenance, style, "optax"),
-        ("checks", "optax_base", *(["matrices_optax"] if lowered.shaped else [])),
+        ("checks", "optax_base", *(["matrices_optax"] if lowered.shaped else []), *lowered.runtime),
         _TREE_SUM if lowered.whole_tree else "",
         _state(lowered, name),
         _factory(lowered, name, style),
@@ -67,6 +67,9 @@ def _factory(lowered: Lowered, name: str, style: Style) -> str:
     pairs = f"{{\n{pairs}}}" if pairs else "{}"
     rate = f"learning_rate = {PEAK} if learning_rate is None else learning_rate\n"
     options = [f"slots={len(lowered.slots)}"]
+    if lowered.narrow:
+        places = (f"{lowered.slot_names.index(s)}: {of}" for s, of in lowered.shapes.items())
+        options.append(f"narrow={{{', '.join(places)}}}")
     options += [f"{key}={key}" for key in _OPTIONS if key in given]
     options += [f"whole={lowered.whole_tree}", f"reads_weights={W in lowered.reads}"]
     calls = ["_step", _class(name), "learning_rate", "given", *options]
@@ -113,14 +116,16 @@ def _step(lowered: Lowered, style: Style) -> str:
         prefix="jnp.", names=SHAPED, sum_array=lambda p, of: f"jnp.sum({p.text(of)})"
     )
     if lowered.whole_tree:
-        lines = listing.list_lines(lowered, printer, [Variable(DECAY)] if lowered.decay else [], 4)
+        lists = [*lowered.numbers, *([Variable(DECAY)] if lowered.decay else [])]
+        lines = listing.list_lines(lowered, printer, lists, 4)
         what = "All arrays, as lists: what to subtract from the weights, and the slots."
     else:
         lines = listing.array_lines(lowered, printer)
         what = "One array: what to subtract from the weights, and the slots."
     if SCHEDULE in lowered.reads:
         lines.insert(0, f"schedule = lr / {PEAK}")
-    outputs = ", ".join([lowered.update.name, *(end.name for _, end in lowered.slots)])
+    ends = lowered.ended("g") if lowered.whole_tree else [end.name for _, end in lowered.slots]
+    outputs = ", ".join([lowered.update.name, *ends])
     outputs += "," if not lowered.slots else ""
     body = "\n".join([f'"""{what}"""', *lines, f"return ({outputs})"])
     arguments = ["w", "g", *lowered.slot_names, "lr", *lowered.names]

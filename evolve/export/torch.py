@@ -49,7 +49,7 @@ def emit(
     base = "torch_whole" if whole else "torch_elementwise"
     return source.module(
         source.docstring(lower(program), name, provenance, style, "torch"),
-        ("checks", "rounding", "torch_base", base, *(["matrices_torch"] if lowered.shaped else [])),
+        ("checks", "rounding", "torch_base", base, *_runtime(lowered)),
         *(helper for key, helper in _HELPERS.items() if f"{key}(" in step or f"{key}," in step),
         _class(lowered, name, style, step, "_Whole" if whole else "_Elementwise"),
     )
@@ -72,7 +72,13 @@ def _constants(lowered: Lowered, style: Style) -> str:
     """What the base class reads: the slots and the bounds of the numbers."""
     bounds = source.bounds(lowered, style, "torch")
     betas = f"_betas = {len(lowered.betas)}\n" if lowered.betas else ""
-    return f"_slots = {source.tuple_text(lowered.slot_names)}\n{betas}_bounds = {bounds}"
+    pairs = ", ".join(f'"{slot}": {of}' for slot, of in lowered.shapes.items())
+    narrow = f"_narrow = {{{pairs}}}\n" if pairs else ""
+    return f"_slots = {source.tuple_text(lowered.slot_names)}\n{narrow}{betas}_bounds = {bounds}"
+
+
+def _runtime(lowered: Lowered) -> list[str]:
+    return [*(["matrices_torch"] if lowered.shaped else []), *lowered.runtime]
 
 
 def _init(lowered: Lowered, options: Mapping[str, str], style: Style) -> str:
@@ -116,7 +122,9 @@ def _step(lowered: Lowered, style: Style, whole: bool) -> str:
             numbers.append(f'schedule = lr / group["{PEAK}"]')
         what = '"""The weights, which change in place, and the slots after the step."""'
         lines = elementwise_lines(lowered)
-    ends = ", ".join(["w", *(end.name for _, end in lowered.slots)])
+    ends = ", ".join(
+        ["w", *(lowered.ended("w") if whole else [end.name for _, end in lowered.slots])]
+    )
     ends = ends if lowered.slots else "(w,)"
     text = "\n".join([what, *numbers, *lines, f"return {ends}"])
     return f"@staticmethod\n{source.one_line('def _step', head)}\n{indented(text)}"

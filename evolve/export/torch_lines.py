@@ -47,7 +47,7 @@ def elementwise(lowered: Lowered) -> bool:
     Nor does anything see rows and columns, which tensors computed together would not have. The learning rate may itself be a tensor, which not every operation on lists takes.
     """
     numbers = [line.function for line in lowered.lines if line.target.kind == SCALAR]
-    if lowered.whole_tree or lowered.shaped or not set(numbers) <= _PLAIN:
+    if lowered.whole_tree or lowered.shaped or lowered.narrow or not set(numbers) <= _PLAIN:
         return False
     varying: set[Expression] = {LR, SCHEDULE}
     for line in lowered.lines:
@@ -62,7 +62,7 @@ def elementwise(lowered: Lowered) -> bool:
 
 def whole_lines(lowered: Lowered) -> list[str]:
     """The lines with comprehensions; numbers are lists of 0-d tensors."""
-    numbers = [LR, SCHEDULE, *(Variable(name) for name in lowered.names)]
+    numbers = [LR, SCHEDULE, *lowered.numbers, *(Variable(name) for name in lowered.names)]
     lines = listing.list_lines(lowered, _PRINTER, numbers, depth=8)
     return [*lines, f"for x, y in zip(w, {lowered.update.name}, strict=True):", "    x.sub_(y)"]
 

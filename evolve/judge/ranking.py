@@ -87,7 +87,7 @@ def rank(
                     ((tuned, _),) = trials.at_best_of([best], SCALES)
                 reference = references.setdefault((task, rung), tuned)
                 results.append(_result(trials, task, rung, tuned, reference, pairs))
-        yield Ranked(name, len(analyse(program).slots), tuple(results))
+        yield Ranked(name, analyse(program).trees, tuple(results))
 
 
 def at_best(trials: Trials, program: Program, tuning: int) -> Program:

@@ -83,7 +83,7 @@ class Searched:
 
         Those `outside` of the budget are not stored, and not counted.
         """
-        slots = len(analyse(from_text(self.config.start)).slots)
+        slots = analyse(from_text(self.config.start)).trees
         trials = Trials(
             self.pool,
             choosing,

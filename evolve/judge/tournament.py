@@ -103,7 +103,7 @@ class Structure:
     def size(self) -> tuple[int, int]:
         """Slots, and statements."""
         analysis = analyse(self.program)
-        return len(analysis.slots), analysis.statements
+        return analysis.trees, analysis.statements
 
     @property
     def fresh(self) -> np.ndarray:

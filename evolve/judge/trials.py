@@ -24,7 +24,7 @@ from primitives.abstract import analyse
 from primitives.program import UPDATE, Program, Statement
 from primitives.text import to_text
 from proxy_tasks.status import FINISHED
-from proxy_tasks.task import memory_share
+from proxy_tasks.task import mean_sizes, memory_share
 
 #: Seeds of scales and tuning, and of decisions; far from the search's, and from its judge's.
 CHOOSING, DECIDING = 3_000_000, 4_000_000
@@ -105,8 +105,9 @@ class Trials:
     Arguments:
         pool: started.
         choosing: how many seeds scales and constants are chosen on.
-        memory: the slots of a program whose memory every program may use, so that one
-            with fewer trains a larger model; None: all train the same.
+        memory: a program whose memory every program may use, or what it remembers, in numbers
+            for each weight: one that remembers less trains a larger model; None: all train the
+            same.
         tasks: their names; None: those of the pool.
         rung: the size of the tasks, 1, 10 or 100.
         batch: how many times the tasks' batch, in as many steps fewer.
@@ -127,7 +128,7 @@ class Trials:
         self,
         pool: Pool,
         choosing: int = 2,
-        memory: int | None = None,
+        memory: float | Program | None = None,
         *,
         tasks: Sequence[str] | None = None,
         rung: int = 1,
@@ -135,13 +136,15 @@ class Trials:
         trainings: Trainings | None = None,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
-        self._memory = memory
         self._pool = pool
         self._rung = rung
         self._batch = batch
         self._watch = watch
         self._tasks = tuple(pool.tasks if tasks is None else tasks)
         self.tasks = self._described()
+        self._sizes = mean_sizes(self.tasks)
+        own = isinstance(memory, Program)
+        self._memory = analyse(memory).memory(self._sizes) if own else memory
         self._choosing = choosing
         self._untrained = {t: fmean(f["untrained"]) for t, f in self.tasks.items()}
         self._trainings = trainings or Trainings()
@@ -182,7 +185,7 @@ class Trials:
     def _training(self, program: Program, seed: int, split: str) -> Training:
         share = 1.0
         if self._memory is not None:
-            share = memory_share(len(analyse(program).slots), self._memory)
+            share = memory_share(analyse(program).memory(self._sizes), self._memory)
         return Training(to_text(program), self._tasks, self._rung, seed, split, share, self._batch)
 
     def _trained(self, wanted: Iterable[Training]) -> dict[Training, Trained]:

@@ -17,7 +17,6 @@ from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.log import FILE, RunLog
 from evolve.summary import programs as count_of
 from evolve.workers import Pool
-from primitives.abstract import analyse
 from primitives.program import Program
 
 #: Constants tried for each program on each task, times the seeds they are tried on; pairs compared.
@@ -99,7 +98,7 @@ def swept(
 
 
 def _grid(
-    sweep: str, programs: Named, pool: Pool, task: str, rung: int, memory: int | None
+    sweep: str, programs: Named, pool: Pool, task: str, rung: int, memory: Program | None
 ) -> dict[str, Any]:
     def make(batch: float = 1.0) -> Trials:
         return Trials(pool, SEEDS, memory, tasks=[task], rung=rung, batch=batch)
@@ -124,10 +123,10 @@ def rung_of(rung: str) -> int:
     return RUNGS[rung]
 
 
-def _memory(programs: Named, objective: str | None) -> int | None:
-    """The slots of the reference, where programs are compared at equal memory."""
+def _memory(programs: Named, objective: str | None) -> Program | None:
+    """The reference, where programs are compared at its memory."""
     objective = Config(objective=objective or Config().objective).objective
-    return len(analyse(programs[0][1]).slots) if objective == EQUAL_MEMORY else None
+    return programs[0][1] if objective == EQUAL_MEMORY else None
 
 
 @contextmanager

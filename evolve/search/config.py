@@ -144,10 +144,11 @@ class Config:
         """
         return slots + 2 if self.objective == EQUAL_MEMORY else 1
 
-    def share(self, slots: int, start: int) -> float:
+    def share(self, slots: float, start: float) -> float:
         """How many times the weights of the start program's model a program's may have.
 
-        `slots` and `start` are the live slots of the program and the start program.
+        `slots` and `start` are what the program and the start program remember, in numbers
+        for each weight: their live slots, if these are trees.
         """
         return memory_share(slots, start) if self.objective == EQUAL_MEMORY else 1.0
 
@@ -187,7 +188,7 @@ def with_slots(program: Program) -> Program:
     names = (f"{letter}{number or ''}" for number in count() for letter in "mv")
     while len(slots) < SLOTS:
         slots.append(next(name for name in names if name not in taken))
-    return Program(program.statements, tuple(slots))
+    return Program(program.statements, tuple(slots), program.narrow)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from primitives.abstract import analyse
 from primitives.functions import PAPER
 from primitives.text import from_text
 from proxy_tasks.catalog import resources
+from proxy_tasks.task import mean_sizes
 
 #: Seconds between looks at signals and the clock while waiting.
 TICK = 0.5
@@ -270,10 +271,17 @@ class Driver:
             "program": record.program,
             "tasks": list(self.config.tasks),
             "rung": 1,
-            "share": self.config.share(record.slots, self.state.start_slots),
+            "share": self.config.share(self._memory(record), self._memory(None)),
             "seeds": seeds,
             "split": split,
         }
+
+    def _memory(self, record: Record | None) -> float:
+        """What a program remembers, in numbers for each weight; None is the start program."""
+        if self.config.language == PAPER:  # all slots are trees
+            return self.state.start_slots if record is None else record.slots
+        text = self.state.start if record is None else record.program
+        return analyse(from_text(text)).memory(mean_sizes(self.log.meta("tasks")))
 
     def _wait(self) -> None:
         """Take what workers have answered, after a while at the latest."""
@@ -357,7 +365,7 @@ def worker_setup(config: Config, log: str | None = None) -> Setup:
         log: a file for what workers print; None discards it.
     """
     start = from_text(config.start)
-    slots = len(analyse(start).slots)
+    slots = analyse(start).trees
     return Setup(
         request={
             "program": config.start,

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from primitives.abstract import Analysis, analyse
+from primitives.abstract import Analysis, analyse, with_least_kinds
 from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, TREE, Function
 from primitives.program import UPDATE, Argument, Program, ProgramError, Statement, constant
 from primitives.text import statement_text
@@ -76,10 +76,11 @@ def mutate(
     rng: random.Random,
     functions: Sequence[Function] = FUNCTIONS,
     on_edges: float = 0.0,
+    narrow: bool = False,
 ) -> Mutant:
     """A valid child of `parent` that differs by one mutation.
 
-    A child whose update cannot depend on the gradient is invalid too. A share `on_edges` of
+    With `narrow` its slots are of the kinds that it needs; else all are trees. A child whose update cannot depend on the gradient is invalid too. A share `on_edges` of
     the insertions, of one of `functions`, is made where its value is read, and as large a
     share of the deletions undoes such an insertion.
     """
@@ -93,7 +94,7 @@ def mutate(
         return (delete_on_edge if on_edge else delete)(parent, rng)
 
     edits = (add, remove, lambda: change(parent, rng))
-    return first_valid(lambda: edits[rng.randrange(3)]())
+    return first_valid(lambda: edits[rng.randrange(3)](), narrow)
 
 
 def mutate_constants(parent: Program, rng: random.Random) -> Mutant:
@@ -170,12 +171,14 @@ def gentler(mutant: Mutant) -> Iterator[Mutant]:
             yield mutant._replace(program=program, analysis=analyse(program), detail=detail)
 
 
-def first_valid(edit: Callable[[], Edit | None]) -> Mutant:
+def first_valid(edit: Callable[[], Edit | None], narrow: bool = False) -> Mutant:
     """The first edit that is possible, valid and learns from the gradient."""
     rejected = 0
     while True:
         edited = edit()
         if edited is not None:
+            if narrow:
+                edited = edited._replace(program=with_least_kinds(edited.program))
             try:
                 analysis = analyse(edited.program)
             except ProgramError:
@@ -324,7 +327,10 @@ def _replace_argument(
 
 
 def random_program(
-    slots: tuple[str, ...], rng: random.Random, functions: Sequence[Function] = FUNCTIONS
+    slots: tuple[str, ...],
+    rng: random.Random,
+    functions: Sequence[Function] = FUNCTIONS,
+    narrow: bool = False,
 ) -> Mutant:
     """A valid random program whose update depends on the gradient: no child of anything.
 
@@ -333,7 +339,7 @@ def random_program(
     as insertions are, at the end; the last makes the update: functions uniform among those
     that can give a tree, then argument tuples.
     """
-    return first_valid(lambda: _draw_program(slots, rng, functions))
+    return first_valid(lambda: _draw_program(slots, rng, functions), narrow)
 
 
 def _draw_program(

@@ -57,6 +57,8 @@ class Stretch:
         # Row by row the sums over arrays are the product with this.
         self._sums = np.zeros((len(self._array), len(kept)))
         self._sums[np.arange(len(self._array)), self._array] = 1.0
+        #: How many numbers a value of each kind has for a step.
+        self._widths = {SCALAR: 1, PER_ARRAY: len(kept)} | dict.fromkeys(_WIDE, len(self._array))
         self._ops = {kind: _Ops(self, kind) for kind in KINDS}
         ends = np.cumsum(kept)
         grids = data.get("grids") or [(count, 1) for count in kept]
@@ -80,6 +82,7 @@ class Stretch:
             GRADIENT: self._gradients,
             RATE: self._rates,
         }
+        kinds = {slot: program.kind_of(slot) for slot in program.slots}
         carried = _reaching(lines, set(program.slots))
         needed = _needed(lines, [ends[slot] for slot in program.slots])
         looped = [i for i in range(len(lines)) if carried[i] and needed[i]]
@@ -87,7 +90,7 @@ class Stretch:
             for i, line in enumerate(lines):
                 if not carried[i]:
                     values[i] = self._computed(line, values)
-            self._loop(lines, looped, {slot: ends[slot] for slot in program.slots}, values)
+            self._loop(lines, looped, {slot: ends[slot] for slot in program.slots}, kinds, values)
             for i, line in enumerate(lines):
                 if i not in values:
                     values[i] = self._computed(line, values)
@@ -100,11 +103,12 @@ class Stretch:
         lines: list[_Line],
         looped: list[int],
         slots: dict[str, _Name],
+        kinds: dict[str, str],
         values: dict[_Name, np.ndarray],
     ) -> None:
         """Fill in the slots before each step, and the statements that they depend on."""
         for slot, end in slots.items():
-            values[slot] = np.zeros_like(self._gradients)
+            values[slot] = np.zeros((len(self._gradients), self._widths[kinds[slot]]), np.float32)
             if end in values and end != slot:  # it depends on no slot
                 values[slot][1:] = values[end][:-1]
         turns = [(slot, end) for slot, end in slots.items() if end in looped]

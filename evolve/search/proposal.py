@@ -25,7 +25,7 @@ from evolve.search.mutation import (
 )
 from evolve.search.probe import Stretch, difference, resemblance
 from primitives.abstract import analyse
-from primitives.functions import LANGUAGES
+from primitives.functions import LANGUAGES, PAPER
 from primitives.program import Program, ProgramError
 from primitives.text import from_text, statement_text, to_text
 from proxy_tasks.evaluation import Evaluator
@@ -73,7 +73,7 @@ class _Child(NamedTuple):
             "structure": analysis.structure,
             "statements": len(mutant.program.statements),
             "live": analysis.statements,
-            "slots": len(analysis.slots),
+            "slots": analysis.trees,
             "promising": self.promising,
             "alike": self.alike,
         }
@@ -92,6 +92,7 @@ class Proposer:
         # Random search chooses nothing.
         self._stretches = stretches if config.probe and config.method != RANDOM else ()
         self._functions = [f for f in LANGUAGES[config.language] if f.name not in config.without]
+        self._narrow = config.language != PAPER
         self._program = lru_cache(1024)(from_text)
 
     def propose(self, program: str, constants: bool, seed: int) -> list[dict[str, Any]]:
@@ -155,8 +156,8 @@ class Proposer:
 
     def _other_structure(self, parent: Program, rng: random.Random) -> Mutant:
         if self._config.method == RANDOM:
-            return random_program(parent.slots, rng, self._functions)
-        return mutate(parent, rng, self._functions, self._config.on_edges)
+            return random_program(parent.slots, rng, self._functions, self._narrow)
+        return mutate(parent, rng, self._functions, self._config.on_edges, self._narrow)
 
     def _promising(self, mutant: Mutant, parent: Program) -> list[Mutant]:
         """The child with those constants with which it steps otherwise, but not quite.
@@ -166,7 +167,7 @@ class Proposer:
         """
         if not self._stretches:
             return [mutant]
-        keeps_less = len(mutant.analysis.slots) < len(analyse(parent).slots)
+        keeps_less = mutant.analysis.trees < analyse(parent).trees
         found = []
         for variant in (mutant, *gentler(mutant)):
             alike = resemblance(variant.program, parent, self._stretches)
@@ -180,7 +181,7 @@ class Proposer:
         return (
             bool(self._stretches)
             and mutant.analysis.statements < before.statements
-            and len(mutant.analysis.slots) == len(before.slots)
+            and mutant.analysis.kinds == before.kinds
             and difference(mutant.program, parent, self._stretches) < SAME
         )
 

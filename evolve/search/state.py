@@ -51,7 +51,7 @@ class State:
         self.untrained = untrained
         self.start = start
         program = from_text(start)
-        self.start_slots = len(analyse(program).slots)
+        self.start_slots = analyse(program).trees
         self.niches = config.niches(len(program.slots))
         self.race = Race(config.replicates, untrained, self.niches, config.complexity_cost)
         self.population = Population(self.niches, 0, [])
@@ -143,7 +143,7 @@ class State:
             structure=analysis.structure,
             statements=len(program.statements),
             live=analysis.statements,
-            slots=len(analysis.slots),
+            slots=analysis.trees,
             seeds=self.config.replicates[-1],
         )
         self._note_row(record)

@@ -51,7 +51,7 @@ class _Whole(_Optimizer):
             _store(old, new, error)
         for olds, news in zip(slots, after[1:], strict=True):
             for old, new in zip(olds, news, strict=True):
-                _store(old, new)
+                _store(old, new if new.shape == old.shape else new.reshape(old.shape))
 
 
 def _is_idle(groups, rows):
