@@ -281,11 +281,14 @@ class _RowOps:
         for array, shape, places in zip(
             layout.unflatten(x), layout.shapes, layout.places, strict=True
         ):
-            if otherwise is not None and len(shape) < 2:
+            if not array.size:
+                flat = array.ravel()
+            elif otherwise is not None and len(shape) < 2:
                 flat = otherwise(array).ravel()
             else:
-                matrix = array.reshape(shape[0] if len(shape) > 1 else array.size, -1)
-                flat = (function(matrix) if array.size else matrix).ravel()
+                flat = function(
+                    array.reshape(shape[0] if len(shape) > 1 else -1, -1 if len(shape) > 1 else 1)
+                ).ravel()
             parts += [flat, jnp.zeros(places - flat.size)]
         return jnp.concatenate(parts)
 

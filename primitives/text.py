@@ -130,7 +130,13 @@ def _read_signature(
     )
     kinds = [(argument.arg, _kind(argument)) for argument in a.args]
     outer = [kind for name, kind in kinds if name in (WEIGHTS, GRADIENT, RATE)]
-    if not plain or any(outer) or function.returns or function.decorator_list or getattr(function, "type_params", None):
+    if (
+        not plain
+        or any(outer)
+        or function.returns
+        or function.decorator_list
+        or getattr(function, "type_params", None)
+    ):
         raise ProgramError(
             f"line {function.lineno}: 'train' takes plain positional arguments only; "
             "remove decorators and defaults, and annotations but for the kinds of slots"
@@ -141,7 +147,7 @@ def _read_signature(
             "they must be (w, g, <slots>, lr)"
         )
     narrow = tuple((name, kind) for name, kind in kinds[2:-1] if kind not in (None, TREE))
-    return tuple(names[2:-1]), narrow  # type: ignore[return-value]
+    return tuple(names[2:-1]), narrow
 
 
 def _kind(argument: ast.arg) -> str | None:

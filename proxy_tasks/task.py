@@ -283,7 +283,9 @@ def sizes(shapes: Iterable[tuple[int, ...]]) -> dict[str, float]:
 def mean_sizes(tasks: Mapping[str, Any]) -> dict[str, float]:
     """`sizes`, the mean over tasks; of what `prepare` tells of them."""
     known = [facts["sizes"] for facts in tasks.values() if "sizes" in facts]
-    return {kind: sum(each[kind] for each in known) / len(known) for kind in known[0]} if known else {}
+    return (
+        {kind: sum(each[kind] for each in known) / len(known) for kind in known[0]} if known else {}
+    )
 
 
 def batches(task: Sized, n_train: int, seed: int) -> np.ndarray:

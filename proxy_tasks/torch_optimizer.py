@@ -137,7 +137,7 @@ class Interpreted(torch.optim.Optimizer):
         }
         for slot, kind in self._plan.kinds.items():
             if kind == SCALAR:
-                env[slot] = self.state[NUMBERS].get(slot, np.float32(0))
+                env[slot] = self._numbers().get(slot, np.float32(0))
             else:
                 env[slot] = Value([self._slot(p, slot, kind) for p in params])
         for line in self._plan.lines:
@@ -146,13 +146,19 @@ class Interpreted(torch.optim.Optimizer):
         torch._foreach_sub_(weights, env[UPDATE].parts)
         for slot, kind in self._plan.kinds.items():
             if kind == SCALAR:
-                self.state[NUMBERS][slot] = env[slot]
+                self._numbers()[slot] = env[slot]
                 continue
             for p, value in zip(params, env[slot].parts, strict=True):
                 self.state[p][slot] = value
         for p, wide in zip(params, weights, strict=True):
             if p.dtype != wide.dtype:
                 p.copy_(wide)
+
+    def _numbers(self) -> dict[str, Any]:
+        """The slots that are one number; PyTorch saves what stands there as it is."""
+        state: dict[Any, Any] = self.state
+        found: dict[str, Any] = state[NUMBERS]
+        return found
 
     def _rate(self, rates: list[Any], beside: list[Tensor]) -> Any:
         """One number, or where parameter groups differ one for each parameter."""

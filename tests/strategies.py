@@ -16,7 +16,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 from primitives import machine, reference
-from primitives.functions import BY_NAME, FUNCTIONS, PER_ARRAY, SCALAR, TREE, Function
+from primitives.functions import (
+    BY_NAME,
+    COLUMN,
+    FUNCTIONS,
+    PER_ARRAY,
+    ROW,
+    SCALAR,
+    TREE,
+    Function,
+)
 from primitives.layout import Layout
 from primitives.program import Program, Statement, constant
 
@@ -264,6 +273,12 @@ LAYOUTS = (
 ROWS, LENGTH = 64, 64
 
 
+def paper_signatures(function: Function) -> dict[tuple[str, ...], str]:
+    """Those without rows and columns, which `test_extended` tries."""
+    found = function.signatures.items()
+    return {kinds: kind for kinds, kind in found if not {ROW, COLUMN} & set(kinds)}
+
+
 class PerArray(reference.Tree):
     """A per-array value: a tree whose arrays may be 0-d too cannot tell by itself."""
 
@@ -294,7 +309,12 @@ class Machine:
         table = np.zeros((LENGTH, 5), np.int32)
         table[0] = instruction
         code = machine.Code(
-            table, np.int32(1), np.zeros(len(registers), np.float32), np.int32(0), np.int32(0)
+            table,
+            np.int32(1),
+            np.zeros(len(registers), np.float32),
+            np.int32(0),
+            np.zeros(len(registers), bool),
+            np.int32(0),
         )
         return self.execute(code, registers)[instruction[4]]
 

@@ -60,7 +60,7 @@ def _class(lowered: Lowered, name: str, style: Style) -> str:
         f"_slots = {source.tuple_text(lowered.slot_names)}",
         f"_bounds = {source.bounds(lowered, style, 'keras')}",
         f"_own = {source.tuple_text(list(own))}",
-        *([f"_narrow = {_pairs(lowered)}"] if lowered.narrow else []),
+        *([f"_narrow = {lowered.shape_pairs}"] if lowered.narrow else []),
         *(["_whole = True"] if lowered.whole_tree else []),
     ]
     head = '"""See the top of the file."""'
@@ -69,11 +69,6 @@ def _class(lowered: Lowered, name: str, style: Style) -> str:
         f'@keras.saving.register_keras_serializable(package="{style.package}")\n'
         f"class {source.camel(name)}(_Optimizer):\n{indented(source.apart(parts))}"
     )
-
-
-def _pairs(lowered: Lowered) -> str:
-    """The shapes of slots that are no trees, as source."""
-    return "{" + ", ".join(f'"{slot}": {of}' for slot, of in lowered.shapes.items()) + "}"
 
 
 def _own(lowered: Lowered, style: Style) -> dict[str, str]:

@@ -111,6 +111,12 @@ class Lowered:
         return {slot: names[kind] for slot, kind in self.narrow.items()}
 
     @property
+    def shape_pairs(self) -> str:
+        """The same as source: a tuple of pairs."""
+        pairs = [f'("{slot}", {of})' for slot, of in self.shapes.items()]
+        return f"({', '.join(pairs)}{',' if len(pairs) == 1 else ''})"
+
+    @property
     def runtime(self) -> list[str]:
         """What of `runtime` narrow slots need."""
         return ["narrow"] if self.narrow else []

@@ -110,6 +110,4 @@ def _inputs(lowered: Lowered, names: Mapping[Expression, str], index: str) -> li
     return given + [f'{slot} = state["{slot}"]{index}' for slot in lowered.slot_names]
 
 
-_PRINTER = Printer(
-    prefix="np.", names=SHAPED, sum_array=lambda p, of: f"np.sum({p.text(of)})"
-)
+_PRINTER = Printer(prefix="np.", names=SHAPED, sum_array=lambda p, of: f"np.sum({p.text(of)})")

@@ -112,9 +112,7 @@ def _typed(name: str, default: str) -> str:
 
 def _step(lowered: Lowered, style: Style) -> str:
     """The function that computes the lines."""
-    printer = Printer(
-        prefix="jnp.", names=SHAPED, sum_array=lambda p, of: f"jnp.sum({p.text(of)})"
-    )
+    printer = Printer(prefix="jnp.", names=SHAPED, sum_array=lambda p, of: f"jnp.sum({p.text(of)})")
     if lowered.whole_tree:
         lists = [*lowered.numbers, *([Variable(DECAY)] if lowered.decay else [])]
         lines = listing.list_lines(lowered, printer, lists, 4)

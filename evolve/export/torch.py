@@ -72,8 +72,7 @@ def _constants(lowered: Lowered, style: Style) -> str:
     """What the base class reads: the slots and the bounds of the numbers."""
     bounds = source.bounds(lowered, style, "torch")
     betas = f"_betas = {len(lowered.betas)}\n" if lowered.betas else ""
-    pairs = ", ".join(f'"{slot}": {of}' for slot, of in lowered.shapes.items())
-    narrow = f"_narrow = {{{pairs}}}\n" if pairs else ""
+    narrow = f"_narrow = {lowered.shape_pairs}\n" if lowered.narrow else ""
     return f"_slots = {source.tuple_text(lowered.slot_names)}\n{narrow}{betas}_bounds = {bounds}"
 
 

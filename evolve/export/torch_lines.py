@@ -44,7 +44,8 @@ _PLAIN = frozenset({"add", "subtract", "multiply", "negative", "square", "cube"}
 def elementwise(lowered: Lowered) -> bool:
     """Whether no number depends on tensors, and tensors are only multiplied with the schedule.
 
-    Nor does anything see rows and columns, which tensors computed together would not have. The learning rate may itself be a tensor, which not every operation on lists takes.
+    Nor does anything see rows and columns, which tensors computed together would not have. The
+    learning rate may itself be a tensor, which not every operation on lists takes.
     """
     numbers = [line.function for line in lowered.lines if line.target.kind == SCALAR]
     if lowered.whole_tree or lowered.shaped or lowered.narrow or not set(numbers) <= _PLAIN:

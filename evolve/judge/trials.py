@@ -143,8 +143,9 @@ class Trials:
         self._tasks = tuple(pool.tasks if tasks is None else tasks)
         self.tasks = self._described()
         self._sizes = mean_sizes(self.tasks)
-        own = isinstance(memory, Program)
-        self._memory = analyse(memory).memory(self._sizes) if own else memory
+        if isinstance(memory, Program):
+            memory = analyse(memory).memory(self._sizes)
+        self._memory = memory
         self._choosing = choosing
         self._untrained = {t: fmean(f["untrained"]) for t, f in self.tasks.items()}
         self._trainings = trainings or Trainings()

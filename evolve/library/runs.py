@@ -236,7 +236,11 @@ def run(
 
     amount = parse_budget(budget)
     given: dict[str, Any] = {"seed": seed, "start": start, "objective": objective}
-    given |= {"language": language, "in_flight": in_flight, "tasks": None if tasks is None else named(tasks)}
+    given |= {
+        "language": language,
+        "in_flight": in_flight,
+        "tasks": None if tasks is None else named(tasks),
+    }
     settings = {"start": DEFAULT_START, **(config or {})}
     settings |= {key: value for key, value in given.items() if value is not None}
     own = configured(settings)

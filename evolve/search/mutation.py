@@ -80,9 +80,10 @@ def mutate(
 ) -> Mutant:
     """A valid child of `parent` that differs by one mutation.
 
-    With `narrow` its slots are of the kinds that it needs; else all are trees. A child whose update cannot depend on the gradient is invalid too. A share `on_edges` of
-    the insertions, of one of `functions`, is made where its value is read, and as large a
-    share of the deletions undoes such an insertion.
+    With `narrow` its slots are of the kinds that it needs; else all are trees. A child whose
+    update cannot depend on the gradient is invalid too. A share `on_edges` of the insertions, of
+    one of `functions`, is made where its value is read, and as large a share of the deletions
+    undoes such an insertion.
     """
 
     def add() -> Edit | None:

@@ -18,7 +18,7 @@ class _Optimizer(keras.optimizers.Optimizer):
     _slots = ()
     _bounds = ()
     _own = ()
-    _narrow = {}
+    _narrow = ()
     _whole = False
 
     def __init__(self, learning_rate, weight_decay, compensated, own, **kwargs):
@@ -36,7 +36,7 @@ class _Optimizer(keras.optimizers.Optimizer):
         super().build(variables)
         self._slot_variables = [
             self._add_narrow(variables, slot)
-            if slot in self._narrow
+            if slot in dict(self._narrow)
             else self.add_optimizer_variables(variables, slot)
             for slot in self._slots
         ]
@@ -44,7 +44,7 @@ class _Optimizer(keras.optimizers.Optimizer):
 
     def _add_narrow(self, variables, slot):
         """Zeros for a slot whose shapes are not the variables'."""
-        shape = self._narrow[slot]
+        shape = dict(self._narrow)[slot]
         return [
             self.add_variable(shape(v.shape), "zeros", v.dtype, name=f"{slot}_{i}")
             for i, v in enumerate(variables)

@@ -71,7 +71,11 @@ def _transformation(step, state_class, learning_rate, given, **options):
 def _zeros(params, dtype, shape):
     """A slot before the first step; `shape` gives that of each array if it is not the weights'."""
     zeros = optax.tree.zeros_like(params, dtype=dtype)
-    return zeros if shape is None else jax.tree.map(lambda x: jnp.zeros(shape(x.shape), x.dtype), zeros)
+    return (
+        zeros
+        if shape is None
+        else jax.tree.map(lambda x: jnp.zeros(shape(x.shape), x.dtype), zeros)
+    )
 
 
 def _computed(step, whole, arrays, numbers, decays):

@@ -23,7 +23,7 @@ class _Optimizer(torch.optim.Optimizer):
     _slots = ()
     _bounds = ()
     _betas = 0
-    _narrow = {}
+    _narrow = ()
 
     def add_param_group(self, param_group):
         """As ever; a hyperparameter that makes no sense is a ValueError."""
@@ -102,7 +102,7 @@ class _Optimizer(torch.optim.Optimizer):
             for name in names:
                 if name not in state:
                     dtype = None if name == "error" else group["slot_dtype"]
-                    state[name] = _zeros(p, dtype, self._narrow.get(name))
+                    state[name] = _zeros(p, dtype, dict(self._narrow).get(name))
             tensors = [p, p.grad, *[state[name] for name in names]]
             if p.is_complex():
                 tensors[1] = tensors[1].resolve_conj()
