@@ -19,7 +19,7 @@ def load_program(name: str) -> Program:
     Raises:
         BadInput: if there is none, or it is not valid.
     """
-    if name in zoo.NAMES or name in zoo.ALIASES:
+    if name in (*zoo.NAMES, *zoo.EXTENDED_NAMES, *zoo.ALIASES):
         return zoo.zoo(name)
     run, hash_sign, number = name.rpartition("#")
     if hash_sign and (Path(run) / FILE).is_file():
@@ -31,7 +31,7 @@ def load_program(name: str) -> Program:
         return _from_file(path)
     raise BadInput(
         f"'{name}' is no known optimizer, no RUN#ID, no run folder and no file"
-        f"{nearest(name, zoo.NAMES)}"
+        f"{nearest(name, (*zoo.NAMES, *zoo.EXTENDED_NAMES))}"
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, constant_value
-from primitives.functions import BY_NAME
+from primitives.functions import BY_NAME, TREE
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, Statement, constant
 
 #: What a value is computed from: an earlier value, a variable that a step begins with, a constant.
@@ -28,6 +28,16 @@ class Value(NamedTuple):
     arguments: tuple[Operand, ...]
 
 
+def key_of(slot: str, kind: str) -> str:
+    """What a slot is called here: with its kind, if that is no tree."""
+    return slot if kind == TREE else f"{slot}.{kind}"
+
+
+def kind_of_key(key: str) -> str:
+    """The kind of a slot that is called so."""
+    return key.partition(".")[2] or TREE
+
+
 def values_of(analysis: Analysis, slots: Sequence[str]) -> tuple[list[Value], dict[str, Operand]]:
     """The live values of a program, and what the update and the live slots end with.
 
@@ -40,20 +50,22 @@ def values_of(analysis: Analysis, slots: Sequence[str]) -> tuple[list[Value], di
     """
     values: list[Value] = []
     where: dict[int, Operand] = {}
+    pairs = zip(analysis.slots, analysis.kinds, strict=True)
+    keys = {position: key_of(slots[position], kind) for (position, _), kind in pairs}
     for index in analysis.live_nodes():
         node = analysis.nodes[index]
         if node.function == CONSTANT:
             where[index] = constant(constant_value(node))
         elif node.function == ZERO:
-            where[index] = _never_written(slots, [position for position, _ in analysis.slots])
+            where[index] = key_of(_never_written(slots, list(keys)), node.kind)
         elif node.function == "slot":
-            where[index] = slots[node.arguments[0]]
+            where[index] = keys[node.arguments[0]]
         elif node.function in BY_NAME:
             where[index] = len(values)
             values.append(Value(node.function, tuple([where[a] for a in node.arguments])))
         else:
             where[index] = node.function
-    ends = {slots[position]: where[node] for position, node in analysis.slots}
+    ends = {keys[position]: where[node] for position, node in analysis.slots}
     return values, {UPDATE: where[analysis.update], **ends}
 
 
@@ -90,7 +102,20 @@ def to_program(values: Sequence[Value], ends: dict[str, Operand]) -> Program:
     ]
     zeros = {a for v in values for a in v.arguments if isinstance(a, str)}
     zeros -= {*slots, WEIGHTS, GRADIENT, RATE}
-    return _with_usual_slots(Program(tuple(statements), (*slots, *sorted(zeros))))
+    return _with_usual_slots(_declared(statements, [*slots, *sorted(zeros)]))
+
+
+def _declared(statements: Sequence[Statement], keys: Sequence[str]) -> Program:
+    """The program whose slots are called so here: the kinds stand in its signature."""
+    names = {key: key.partition(".")[0] for key in keys}
+    narrow = [(names[key], kind_of_key(key)) for key in keys if kind_of_key(key) != TREE]
+    renamed = [_renamed(statement, names) for statement in statements]
+    return Program(tuple(renamed), tuple(names.values()), tuple(narrow))
+
+
+def _renamed(s: Statement, new: dict[str, str]) -> Statement:
+    arguments = tuple([new.get(a, a) if isinstance(a, str) else a for a in s.arguments])
+    return Statement(new.get(s.target, s.target), s.function, arguments)
 
 
 def _own_value(values: list[Value], ends: dict[str, Operand], name: str) -> int:
@@ -210,12 +235,6 @@ def _with_usual_slots(program: Program) -> Program:
     if len(set(wanted)) < len(wanted):
         return program
     new = dict(zip(program.slots, wanted, strict=True))
-    statements = [
-        Statement(
-            new.get(s.target, s.target),
-            s.function,
-            tuple([new.get(a, a) if isinstance(a, str) else a for a in s.arguments]),
-        )
-        for s in program.statements
-    ]
-    return Program(tuple(statements), tuple(wanted))
+    statements = [_renamed(s, new) for s in program.statements]
+    narrow = [(new[slot], kind) for slot, kind in program.narrow]
+    return Program(tuple(statements), tuple(wanted), tuple(narrow))

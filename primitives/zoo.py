@@ -1,7 +1,7 @@
 """Known optimizers, written in the language.
 
-None corrects bias, since the language has no step counter, and every slot
-starts at zero. The schedule `lr` has peak 1, so each program scales it by its
+Those of the paper's language correct no bias, since it has no step counter; those that
+need the extended one are in `zoo_extended`. Every slot starts at zero. The schedule `lr` has peak 1, so each program scales it by its
 own learning rate. The programs are parsed when first asked for.
 """
 
@@ -13,6 +13,7 @@ from functools import cache
 
 from primitives.program import Program, ProgramError
 from primitives.text import from_text
+from primitives.zoo_extended import TEXTS
 
 _PAPER = "Chen et al. 2023, arXiv 2302.06675"
 
@@ -27,9 +28,10 @@ class Entry:
 
 
 def _entry(description: str, source: str, slots: str, *statements: str) -> Entry:
-    names = slots.split()
+    given = [slot.replace(":", ": ") for slot in slots.split()]  # `r:row` is a slot of rows
+    names = [slot.partition(":")[0] for slot in given]
     lines = [
-        f"def train({', '.join(['w', 'g', *names, 'lr'])}):",
+        f"def train({', '.join(['w', 'g', *given, 'lr'])}):",
         *statements,
         f"return {', '.join(['update', *names])}",
     ]
@@ -308,6 +310,11 @@ ENTRIES: dict[str, Entry] = {
     ),
 }
 
+#: Those of the extended language.
+EXTENDED_ENTRIES = {
+    name: _entry(what, source, slots, *lines) for name, (what, source, slots, lines) in TEXTS.items()
+}
+
 #: Other names of the entries.
 ALIASES: dict[str, str] = {
     "paper-program-1": "lion",
@@ -317,8 +324,9 @@ ALIASES: dict[str, str] = {
     "eg": "exponentiated-gradient",
 }
 
-#: The names of the entries, aliases left out.
+#: The names of the entries, aliases left out: those of the paper's language, and the others.
 NAMES: tuple[str, ...] = tuple(ENTRIES)
+EXTENDED_NAMES: tuple[str, ...] = tuple(EXTENDED_ENTRIES)
 
 
 def entry(name: str) -> Entry:
@@ -327,10 +335,11 @@ def entry(name: str) -> Entry:
     Raises:
         ProgramError: if there is none; the message gives the nearest right name.
     """
-    found = ENTRIES.get(ALIASES.get(name, name))
+    found = {**ENTRIES, **EXTENDED_ENTRIES}.get(ALIASES.get(name, name))
     if found is None:
-        near = difflib.get_close_matches(name, [*NAMES, *ALIASES], n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'?" if near else f"the names are {', '.join(NAMES)}"
+        known = [*NAMES, *EXTENDED_NAMES, *ALIASES]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else f"the names are {', '.join(known)}"
         raise ProgramError(f"no optimizer is named '{name}'; {hint}")
     return found
 

@@ -41,6 +41,7 @@ from primitives.program import Program, ProgramError, Statement
 from primitives.reference import Tree, run_step, zero_slots
 from primitives.reference import apply as by_reference
 from primitives.text import from_text, to_text
+from primitives.values import to_program, values_of
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.stretch import GRID, grid_of, record
 from proxy_tasks.task import sizes
@@ -89,6 +90,46 @@ PROGRAMS = {
         slots="m",
     ),
 }  # fmt: skip
+
+
+#: Slots of every kind: Adafactor's factors, a step counter, a norm for each array.
+NARROW = {
+    "factors": """
+def train(w, g, r: row, c: column, lr):
+    a = square(g)
+    x = row_mean(a)
+    r = interp(x, r, 0.9)
+    y = column_mean(a)
+    c = interp(y, c, 0.9)
+    n = column_mean(r)
+    v = r * c
+    v = v / n
+    v = sqrt(v)
+    update = g / v
+    update = update * lr
+    return update, r, c
+""",
+    "counter": """
+def train(w, g, m, t: scalar, lr):
+    t = t + 1.0
+    m = interp(g, m, 0.9)
+    b = power(0.9, t)
+    b = 1.0 - b
+    update = m / b
+    update = update * lr
+    return update, m, t
+""",
+    "norms": """
+def train(w, g, s: per_array, u: scalar, lr):
+    n = norm(g)
+    s = interp(n, s, 0.5)
+    d = global_norm(g)
+    u = interp(d, u, 0.5)
+    update = g / s
+    update = update * u
+    return update, s, u
+""",
+}
 
 
 def leaves(seed: int, shapes: Any = SHAPES) -> list[np.ndarray]:
@@ -252,10 +293,15 @@ def test_formulas_in_latex() -> None:
     assert r"\operatorname{msign}" in catalog.emit("latex", PROGRAMS["muon"], "found", {})
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_algebra_reads_and_writes_them(name: str) -> None:
-    written = write(expressions(PROGRAMS[name]))
-    for found, wanted in zip(steps_of(written), steps_of(PROGRAMS[name]), strict=True):
+@pytest.mark.parametrize("text", [*map(to_text, PROGRAMS.values()), *NARROW.values()])
+def test_algebra_reads_and_writes_them(text: str) -> None:
+    of = from_text(text.lstrip())
+    written = write(expressions(of))
+    assert sorted(kind for _, kind in written.narrow) == sorted(kind for _, kind in of.narrow)
+    for found, wanted in zip(steps_of(written), steps_of(of), strict=True):
+        close(found, wanted)
+    again, ends = values_of(analyse(of), of.slots)
+    for found, wanted in zip(steps_of(to_program(again, ends)), steps_of(of), strict=True):
         close(found, wanted)
 
 
@@ -350,46 +396,6 @@ def test_every_function_is_in_the_one_table(function: Any) -> None:
 
 
 # -- slots of every kind -----------------------------------------------------------------
-
-#: Slots of every kind: Adafactor's factors, a step counter, a norm for each array.
-NARROW = {
-    "factors": """
-def train(w, g, r: row, c: column, lr):
-    a = square(g)
-    x = row_mean(a)
-    r = interp(x, r, 0.9)
-    y = column_mean(a)
-    c = interp(y, c, 0.9)
-    n = column_mean(r)
-    v = r * c
-    v = v / n
-    v = sqrt(v)
-    update = g / v
-    update = update * lr
-    return update, r, c
-""",
-    "counter": """
-def train(w, g, m, t: scalar, lr):
-    t = t + 1.0
-    m = interp(g, m, 0.9)
-    b = power(0.9, t)
-    b = 1.0 - b
-    update = m / b
-    update = update * lr
-    return update, m, t
-""",
-    "norms": """
-def train(w, g, s: per_array, u: scalar, lr):
-    n = norm(g)
-    s = interp(n, s, 0.5)
-    d = global_norm(g)
-    u = interp(d, u, 0.5)
-    update = g / s
-    update = update * u
-    return update, s, u
-""",
-}
-
 
 @pytest.mark.parametrize("name", NARROW)
 def test_kinds_of_slots_are_found_again(name: str) -> None:

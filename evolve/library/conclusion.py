@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evolve.budget import duration
@@ -10,7 +10,8 @@ from evolve.errors import quoted
 from evolve.library.verdict import failure, simplified
 from primitives.abstract import analyse
 from primitives.text import from_text
-from primitives.zoo import ENTRIES
+from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
+from primitives.zoo import entry
 
 
 def conclusion(s: dict[str, Any], start: str) -> Iterator[str]:
@@ -74,22 +75,41 @@ def _what(identity: dict[str, Any]) -> str:
     if family is None:
         near = identity["nearest"]
         return "is no known optimizer" + (f" (the most similar one is {near})" if near else "")
-    meaning = ENTRIES[family].description
+    meaning = entry(family).description
     meaning = meaning[0].lower() + meaning[1:]
     extra = f", with {', '.join(identity['extra'])}" if identity["extra"] else ""
     return f"is {family}{extra}: {meaning}"
 
 
 def _memory(text: str, start_text: str, start: str) -> str:
-    own, other = (len(analyse(from_text(t)).slots) for t in (text, start_text))
+    own, other = (analyse(from_text(t)).kinds for t in (text, start_text))
     each = "for each array of weights"
-    if own == 0:
-        return f"It remembers nothing from step to step; {start} remembers {_arrays(other)} {each}."
-    return f"From step to step it remembers {_arrays(own)} {each}; {start} {_arrays(other)}."
+    if not own:
+        return f"It remembers nothing from step to step; {start} remembers {_slots(other)} {each}."
+    return f"From step to step it remembers {_slots(own)} {each}; {start} {_slots(other)}."
 
 
-def _arrays(count: int) -> str:
-    return f"{count or 'no'} array{'' if count == 1 else 's'}"
+#: What a slot of each kind holds for an array.
+_HELD = {
+    TREE: "array",
+    ROW: "number for each row",
+    COLUMN: "number for each column",
+    PER_ARRAY: "number",
+    SCALAR: "number for all arrays",
+}
+
+
+def _slots(kinds: Sequence[str]) -> str:
+    """What slots hold, in words."""
+    counts = [(kinds.count(kind), words) for kind, words in _HELD.items() if kind in kinds]
+    first, *_ = _HELD.values()
+    if not counts:
+        return f"no {first}s"
+    found = [
+        f"{count} {words if count == 1 else words.replace(words.split()[0], words.split()[0] + 's', 1)}"
+        for count, words in counts
+    ]
+    return " and ".join(found)
 
 
 def quality(s: dict[str, Any], start: str) -> Iterator[str]:

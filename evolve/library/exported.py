@@ -62,7 +62,7 @@ def exported(target: str, program: Program, argument: str) -> tuple[str, float]:
 def provenance_of(program: Program, argument: str) -> dict[str, str]:
     """Where the program comes from."""
     notes = {"program": argument}
-    if argument in zoo.NAMES or argument in zoo.ALIASES:
+    if argument in (*zoo.NAMES, *zoo.EXTENDED_NAMES, *zoo.ALIASES):
         known = zoo.entry(argument)
         notes |= {"description": known.description, "source": known.source}
     notes["functional hash"] = analyse(program).functional_hash

@@ -72,7 +72,7 @@ def context(log: RunLog) -> dict[str, Any]:
 def _memory(program: Program, baseline: dict[str, Any]) -> list[dict[str, Any]]:
     """Numbers kept for each weight, and bytes in float32, beside the start's."""
     both = {"found": program, "start": from_text(baseline["live_program"])}
-    slots = {name: len(analyse(each).slots) for name, each in both.items()}
+    slots = {name: analyse(each).trees for name, each in both.items()}
     return [
         {"name": name, "slots": count, "bytes": 4 * count, "all": 4 * (2 + count)}
         for name, count in slots.items()

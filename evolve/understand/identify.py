@@ -27,7 +27,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from evolve.errors import EvolveError
-from evolve.understand.likeness import FAMILIES, distances
+from evolve.understand.likeness import distances, families
 from evolve.understand.signs import SignRule, best_one_beta, rule_signs
 from primitives.abstract import analyse
 from primitives.algebra.reading import (
@@ -278,7 +278,7 @@ def _by_formula(program: Program, what: Expressions) -> Identity | None:
     """The optimizer of the zoo with the same formulas, the numbers left out."""
     whole, bare = _skeletons(what), _skeletons(_without_decay(what))
     for exact, mine in ((True, whole), (False, bare)):
-        for name in (name for name in FAMILIES if name not in SIGN_METHODS):
+        for name in (name for name in families(program) if name not in SIGN_METHODS):
             if mine & _known(name):
                 extra = [] if exact else ["decoupled weight decay"]
                 return Identity(name, exact, _parameters(program), extra)

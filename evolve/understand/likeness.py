@@ -9,9 +9,9 @@ import sympy
 
 from primitives.abstract import analyse
 from primitives.algebra.reading import Expressions, expressions, slot_symbol
-from primitives.functions import BY_NAME
+from primitives.functions import BY_NAME, EXTENDED
 from primitives.program import Program
-from primitives.zoo import NAMES, zoo
+from primitives.zoo import EXTENDED_NAMES, NAMES, zoo
 
 #: What a slot counts, where a function counts 1.
 _SLOT = 2
@@ -23,6 +23,13 @@ _PLAIN = ("add", "subtract", "multiply", "interp", "negative", "square")
 FAMILIES = tuple(name for name in NAMES if not name.startswith("paper-"))
 
 
+def families(program: Program) -> tuple[str, ...]:
+    """The optimizers that a program may be: those of the extended language if it is of that."""
+    functions = {statement.function for statement in program.statements}
+    extended = program.narrow or functions & {function.name for function in EXTENDED}
+    return (*FAMILIES, *EXTENDED_NAMES) if extended else FAMILIES
+
+
 def distances(program: Program) -> list[tuple[str, float]]:
     """The optimizers of the zoo with their distances, the nearest first.
 
@@ -30,7 +37,7 @@ def distances(program: Program) -> list[tuple[str, float]]:
     collects and whether it forgets; and every function used.
     """
     mine = _features(program)
-    ranked = [(name, _distance(mine, _known(name))) for name in FAMILIES]
+    ranked = [(name, _distance(mine, _known(name))) for name in families(program)]
     return sorted(ranked, key=lambda entry: entry[1])
 
 

@@ -12,7 +12,7 @@ are defined, and says nothing of rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import sympy
 from primitives.abstract import CONSTANT, ZERO, Analysis, analyse, constant_value
 from primitives.functions import BY_NAME, EPSILON, PER_ARRAY, SCALAR, TREE, Function, joined
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, ProgramError
+from primitives.values import key_of, kind_of_key
 
 EPS = sympy.Symbol("eps", positive=True)
 W = sympy.Symbol(WEIGHTS, real=True)
@@ -64,7 +65,10 @@ class CannotRead(ProgramError):
 
 
 class Expressions(NamedTuple):
-    """What a step computes: the update, and for each slot its next value."""
+    """What a step computes: the update, and for each slot its next value.
+
+    Slots are called as in `primitives.values.key_of`.
+    """
 
     update: sympy.Expr
     slots: dict[str, sympy.Expr]
@@ -98,14 +102,15 @@ def expressions(program: Program) -> Expressions:
     """
     analysis = analyse(program)
     found: dict[int, sympy.Expr] = {}
+    keys = [key_of(slot, program.kind_of(slot)) for slot in program.slots]
     for index in analysis.live_nodes():
-        found[index] = _expression(analysis, index, found, program.slots)
-    slots = {program.slots[position]: found[node] for position, node in analysis.slots}
+        found[index] = _expression(analysis, index, found, keys)
+    slots = {keys[position]: found[node] for position, node in analysis.slots}
     return Expressions(found[analysis.update], slots)
 
 
 def _expression(
-    analysis: Analysis, index: int, found: dict[int, sympy.Expr], slots: tuple[str, ...]
+    analysis: Analysis, index: int, found: dict[int, sympy.Expr], slots: Sequence[str]
 ) -> sympy.Expr:
     node = analysis.nodes[index]
     inputs = {WEIGHTS: W, GRADIENT: G, RATE: LR, ZERO: sympy.Integer(0)}
@@ -197,7 +202,7 @@ class _SympyOps:
 def kind_of(expression: sympy.Expr) -> str:
     """The kind of the value that an expression stands for."""
     if expression.is_Symbol:
-        return SCALAR if expression in (LR, EPS) else TREE
+        return SCALAR if expression in (LR, EPS) else kind_of_key(expression.name)
     kinds = [kind_of(argument) for argument in expression.args]
     name = expression.func.__name__
     if name in BY_NAME and (BY_NAME[name].reduces or BY_NAME[name].shaped):

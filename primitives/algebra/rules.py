@@ -173,6 +173,8 @@ def _common_positive_factor(scalars: list[sympy.Expr]) -> sympy.Expr:
 def folded_slots(what: Expressions) -> Iterator[Rewrite]:
     """A slot that is a multiple of another one on every step, by induction from zero."""
     for name, other in permutations(what.slots, 2):
+        if kind_of(slot_symbol(name)) != kind_of(slot_symbol(other)):
+            continue
         factor = _multiple(what, name, other)
         if factor is not None:
             replaced = {slot_symbol(name): factor * slot_symbol(other)}
