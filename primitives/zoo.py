@@ -312,7 +312,8 @@ ENTRIES: dict[str, Entry] = {
 
 #: Those of the extended language.
 EXTENDED_ENTRIES = {
-    name: _entry(what, source, slots, *lines) for name, (what, source, slots, lines) in TEXTS.items()
+    name: _entry(what, source, slots, *lines)
+    for name, (what, source, slots, lines) in TEXTS.items()
 }
 
 #: Other names of the entries.

@@ -397,6 +397,7 @@ def test_every_function_is_in_the_one_table(function: Any) -> None:
 
 # -- slots of every kind -----------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", NARROW)
 def test_kinds_of_slots_are_found_again(name: str) -> None:
     of = from_text(NARROW[name].lstrip())
