@@ -22,21 +22,24 @@ from evolve.judge.entrants import entrants
 from evolve.judge.overfitting import curve
 from evolve.judge.searched import Searched, Watch
 from evolve.judge.tournament import ROUNDS, Structure, Tournament, best_of, cost, difference
+from evolve.judge.tuning import is_recorded
 from evolve.search.config import Config
+from evolve.search.fitting import factor, rescaled
 from evolve.search.log import START, RunLog
+from evolve.search.probe import Stretch
 from evolve.understand.ablation import SURVIVORS, Ablation, core
 from evolve.understand.chain import exact_steps
 from evolve.understand.identify import Identity
 from evolve.understand.naming import name
 from evolve.understand.simplify import Chain, finish, prove
 from evolve.workers import Pool
-from primitives.program import Program
+from primitives.program import Program, ProgramError
 from primitives.text import from_text, to_text
 
 #: The rung, beside the first, at which the champion is compared with the start.
 RUNG = 10
 #: So many structures of the search are looked at for each that takes part.
-SCREENED = 4
+SCREENED = 6
 
 
 class Plan(NamedTuple):
@@ -44,7 +47,8 @@ class Plan(NamedTuple):
 
     Attributes:
         entrants: structures at most, the start not counted; `SCREENED` times as many are screened.
-        rounds: the generations of constants of each round, on each task.
+        rounds: the generations of constants of each round, on each task; what is left when a
+            statement goes gets as many.
         removals: how often the champion's removals are expected to be judged.
     """
 
@@ -52,14 +56,9 @@ class Plan(NamedTuple):
     rounds: tuple[int, ...]
     removals: int = 2
 
-    @property
-    def ablation(self) -> tuple[int, ...]:
-        """The rounds of what is left when a statement goes: it begins where the whole ended."""
-        return self.rounds[:-1] or self.rounds
-
     def cost(self, steps: int) -> int:
         """About so many training steps, for trainings of so many."""
-        removals = self.removals * cost(8, self.ablation, SURVIVORS)
+        removals = self.removals * cost(8, self.rounds, SURVIVORS)
         screened = SCREENED * self.entrants
         return steps * (cost(self.entrants + 1, self.rounds, screened=screened) + removals)
 
@@ -67,10 +66,11 @@ class Plan(NamedTuple):
 #: From the largest down: the first that a run can afford, and the last in any case.
 PLANS = (
     Plan(16, (1, *ROUNDS)),
-    Plan(16, (1, 2, 4)),
     Plan(12, (1, 2, 4)),
-    Plan(8, (2, 3)),
-    Plan(6, (2, 3), 1),
+    Plan(10, (2, 4)),
+    Plan(8, (2, 4)),
+    Plan(6, (2, 3)),
+    Plan(6, (1, 2), 1),
     Plan(4, (1, 2), 1),
     Plan(3, (1,), 0),
 )
@@ -106,11 +106,16 @@ def plan_for(run: Searched) -> Plan:
     Where that leaves none but the smallest, the one at the larger rung is given up first.
     """
     least = run.left() - heldout.most(run.steps, 1)
-    for left in (least - heldout.most(run.steps, RUNG), least):
+    for left in (least - _at_the_larger_rung(run), least):
         for plan in PLANS[:-1]:
             if plan.cost(run.steps) <= left:
                 return plan
     return PLANS[-1]
+
+
+def _at_the_larger_rung(run: Searched) -> int:
+    recorded = is_recorded(run.config.start, run.config.judge_tasks, RUNG)
+    return heldout.most(run.steps, RUNG, recorded)
 
 
 def _tournament(run: Searched) -> dict[str, Any]:
@@ -119,14 +124,14 @@ def _tournament(run: Searched) -> dict[str, Any]:
     run.watch("finding the structures that take part")
     stretches = [stretch for task in tasks for stretch in tournament.stretches(task)]
     count = SCREENED * plan.entrants
-    found = entrants(run.log, count, tasks, _exact, lambda p: core(p, stretches))
+    found = entrants(run.log, count, tasks, _exact, lambda p: _core(p, stretches))
     start = Structure(_exact(run.baseline), {t: [run.start(t)] for t in tasks}, {"id": START})
     others = [s for s in found if s.key != start.key]
     everyone = [start, *tournament.screened(others, plan.entrants)] if others else [start]
     found = tournament.play(everyone, plan.rounds)
     tournament.score(found)
-    needed = run.steps * cost(8, plan.ablation, SURVIVORS)
-    ablation = Ablation(tournament, plan.ablation, tasks[0], may_go_on=lambda: needed <= run.left())
+    needed = run.steps * cost(8, plan.rounds, SURVIVORS)
+    ablation = Ablation(tournament, plan.rounds, tasks[0], may_go_on=lambda: needed <= run.left())
     champion = ablation.reduce(found)
     raw = run.program(int(champion.origin["id"]))
     chain = finish(Chain(raw, [*exact_steps(raw)]), ablation, champion)
@@ -148,6 +153,15 @@ def _tournament(run: Searched) -> dict[str, Any]:
         "chain": chain.to_json(),
         **({} if ablation.whole else {"left_out": cut}),
     }
+
+
+def _core(program: Program, stretches: Sequence[Stretch]) -> Program:
+    """What a program comes down to, with steps as large as its own."""
+    found = core(program, stretches)
+    try:
+        return rescaled(found, factor(found, program, stretches), stretches)
+    except ProgramError:  # no constant of float32 does that
+        return found
 
 
 def _exact(program: Program) -> Program:
@@ -190,7 +204,7 @@ def _heldout(run: Searched, programs: dict[str, str]) -> dict[str, Any]:
     tasks = list(programs)
     comparisons = [heldout.compare(run, task, 1, from_text(programs[task])) for task in tasks]
     outside = f"rung x{RUNG}; outside the budget: evolve funnel RUN --rung x{RUNG}"
-    if heldout.most(run.steps, RUNG) > run.left():
+    if _at_the_larger_rung(run) > run.left():
         return {"comparisons": comparisons, "left_out": outside}
     try:
         comparisons += [heldout.compare(run, t, RUNG, from_text(programs[t])) for t in tasks]

@@ -395,7 +395,7 @@ def test_a_chain_with_ablations_is_printed_with_its_evidence(
     assert main(given) == 0
     out = capsys.readouterr().out
     assert re.search(
-        r"ablation: add removed .*\n  evidence: loss of quality .* over \d+ pairs", out
+        r"ablation: \w+ removed .*\n  evidence: loss of quality .* over \d+ pairs", out
     )
     assert re.search(r"kept, since what is left without is worse(.|\n)*sign removed", out)
 

@@ -18,7 +18,7 @@ from proxy_tasks.status import FINISHED
 
 #: How many constants that the search found for a structure it begins with.
 STARTS = 3
-#: Structures that are looked at for each that may take part.
+#: Structures that are looked at for each place.
 LOOKED_AT = 6
 
 #: What scored above the start.
@@ -41,34 +41,60 @@ def entrants(
     exact: Callable[[Program], Program],
     core: Callable[[Program], Program] = lambda program: program,
 ) -> list[Structure]:
-    """The best programs of different structures, an equal number for each number of slots.
+    """The best programs of different structures, and what each comes down to.
+
+    A fifth of the places are shared out evenly among the numbers of slots; the others go to the
+    best of all. A search puts ornaments on a rule that are worth nothing or little, and finds
+    good constants for the rule with all its ornaments. So the bare rule takes part too, with those
+    constants, and is judged as any other structure.
 
     Arguments:
         log: of a run whose search has ended.
-        count: how many at most.
+        count: how many at most, but for one of each number of slots.
         tasks: the names of the tasks of the tournament.
         exact: simplifies a program without changing a bit of what it does.
         core: what a program comes down to; of those with the same core the best takes part.
     """
-    found: dict[str, Structure] = {}
     ranked = _ranked(log)
-    share = -(-count // max(len(ranked), 1))
-    for _, structures in sorted(ranked.items()):
-        own: dict[str, Structure] = {}
-        for numbers in structures[: LOOKED_AT * share]:
-            structure = _structure(log, numbers, tasks, exact)
-            own.setdefault(analyse(core(structure.program)).structure, structure)
-            if len(own) == share:
-                break
-        found = {**{s.key: s for s in own.values()}, **found}
+    least = max(1, count // (5 * max(len(ranked), 1)))
+    found: dict[str, Structure] = {}
+    cores: set[str] = set()
+
+    def enter(structures: Sequence[list[int]], places: int) -> None:
+        """The best of different cores, with their cores, until the places are taken."""
+        for numbers in structures[: LOOKED_AT * places]:
+            if places <= 0:
+                return
+            own = _structure(log, numbers, tasks, exact)
+            bare = core(own.program)
+            if analyse(bare).structure in cores:
+                continue
+            cores.add(analyse(bare).structure)
+            for structure in (own, _bare(own, bare, core)):
+                places -= structure.key not in found
+                found.setdefault(structure.key, structure)
+
+    for slots in sorted(ranked):
+        enter([numbers for _, numbers in ranked[slots]], least)
+    everyone = sorted(each for structures in ranked.values() for each in structures)
+    enter([numbers for _, numbers in everyone], count - len(found))
     return list(found.values())
 
 
-def _ranked(log: RunLog) -> dict[int, list[list[int]]]:
+def _bare(of: Structure, first: Program, core: Callable[[Program], Program]) -> Structure:
+    """What a structure comes down to, with the constants that it has there."""
+    _, *others = next(iter(of.starts.values()))
+    key = analyse(first).structure
+    same = [program for program in map(core, others) if analyse(program).structure == key]
+    origin = {**of.origin, "how": "what it comes down to"}
+    return Structure(first, {task: [first, *same] for task in of.starts}, origin)
+
+
+def _ranked(log: RunLog) -> dict[int, list[tuple[float, list[int]]]]:
     """For each number of slots the structures, each as the numbers of its programs, best first.
 
     The best of few seeds is mostly lucky, so a program counts for its fitness less the standard
-    error of that.
+    error of that; before each structure stands minus what its best counts for.
     """
     noise = _noise(log)
     of: dict[int, dict[str, list[tuple[float, int]]]] = {}
@@ -77,7 +103,9 @@ def _ranked(log: RunLog) -> dict[int, list[list[int]]]:
     for number, structure, slots, fitness, trained in log.select(_GOOD):
         of[slots][structure].append((noise / math.sqrt(trained) - fitness, number))
     return {
-        slots: [[number for _, number in sorted(each)] for each in sorted(found.values(), key=min)]
+        slots: sorted(
+            (min(each)[0], [number for _, number in sorted(each)]) for each in found.values()
+        )
         for slots, found in of.items()
     }
 

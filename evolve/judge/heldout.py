@@ -68,7 +68,11 @@ def _at_their_best(
     return start, champion
 
 
-def most(steps: int, rung: int) -> int:
-    """The highest cost of a comparison, for trainings of so many steps at the first rung."""
-    trials = 0 if rung == 1 else 2 * best_of_cost(len(SCALES), tuning.SEEDS)
+def most(steps: int, rung: int, recorded: bool = False) -> int:
+    """The highest cost of a comparison, for trainings of so many steps at the first rung.
+
+    Less if the start's constants are `recorded` for the rung.
+    """
+    scaled = 0 if rung == 1 else 1 if recorded else 2
+    trials = scaled * best_of_cost(len(SCALES), tuning.SEEDS)
     return rung * steps * (trials + 2 * PAIRS[rung])

@@ -40,8 +40,8 @@ SURVIVORS = 4
 #: Factors of the update that are in a structure's first generation, where a constant can be it.
 SCALES = (0.25, 0.5, 2.0, 4.0)
 #: Seeds of a generation, every one of its own; and other ones, of the result after a round, and
-#: after the last.
-CHOOSING, CHECKING, SETTLING = 2, 8, 32
+#: after the last; and those by which is chosen who takes part.
+CHOOSING, CHECKING, SETTLING, SCREENING = 2, 8, 16, 4
 #: Fresh seeds at first, and at most, and the standard error that is wanted.
 SEEDS, MOST_SEEDS, ERROR = 16, 128, 0.004
 #: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
@@ -199,7 +199,7 @@ class Tournament:
             count: how many at most, but for the best of each number of slots.
         """
         asked = {s.key: {name: [s.starts[name][0]] for name in self._judges} for s in structures}
-        ranked = self._ranked(structures, asked, CHECKING, CHECK)
+        ranked = self._ranked(structures, asked, SCREENING, CHECK)
         kept = {s.key: s for s in ranked[:count]}
         for structure in ranked:
             if all(structure.size[0] != other.size[0] for other in kept.values()):
@@ -262,7 +262,7 @@ def cost(
     structures: int, rounds: Sequence[int], survivors: int = SURVIVORS, screened: int = 0
 ) -> int:
     """About so many trainings on every task a tournament takes; `screened` come before that."""
-    total, left = screened * CHECKING, structures
+    total, left = screened * SCREENING, structures
     for generations in rounds:
         total += left * (generations * GENERATION * CHOOSING + 2 * CHECKING)
         left = min(left, max(survivors, -(-left // 2)))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,13 @@ def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
     `tasks` are the facts of the tasks at the rung, as `prepare` tells them.
     """
     return _found(json.loads(SHIPPED.read_text()), tasks, rung, start)
+
+
+def is_recorded(start: str, tasks: Iterable[str], rung: int) -> bool:
+    """Whether there is a tuning of a start at a rung for each of these tasks, by their names."""
+    records = json.loads(SHIPPED.read_text())
+    own = {name for r in records if (r["start"], r["rung"]) == (start, rung) for name in r["tasks"]}
+    return set(tasks) <= own
 
 
 def tuned_start(pool: Pool, config: Config, watch: Callable[[], None]) -> dict[str, Any]:
