@@ -118,12 +118,15 @@ class _Ops:
         return function
 
 
+# No result is its argument: it may be written over.
+
+
 def _row_mean(x: Tensor) -> Tensor:
-    return _mean(x, list(range(1, x.dim()))) if x.dim() > 1 else x
+    return _mean(x, list(range(1, x.dim()))) if x.dim() > 1 else x.clone()
 
 
 def _column_mean(x: Tensor) -> Tensor:
-    return _mean(x, [0]) if x.dim() else x
+    return _mean(x, [0]) if x.dim() else x.clone()
 
 
 def _mean(x: Tensor, axes: list[int]) -> Tensor:
@@ -134,7 +137,7 @@ def _mean(x: Tensor, axes: list[int]) -> Tensor:
 def _matrix_sign(x: Tensor) -> Tensor:
     if x.dim() < 2:
         return signs([x], fresh=False)[0]
-    return polar(torch, x.reshape(len(x), -1)).reshape(x.shape) if x.numel() else x
+    return polar(torch, x.reshape(len(x), -1)).reshape(x.shape) if x.numel() else x.clone()
 
 
 #: What PyTorch computes on a list of tensors in one call.
