@@ -83,6 +83,7 @@ class _Optimizer(keras.optimizers.Optimizer):
     _slots = ()
     _bounds = ()
     _own = ()
+    _narrow = ()
     _whole = False
 
     def __init__(self, learning_rate, weight_decay, compensated, own, **kwargs):
@@ -99,9 +100,20 @@ class _Optimizer(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self._slot_variables = [
-            self.add_optimizer_variables(variables, slot) for slot in self._slots
+            self._add_narrow(variables, slot)
+            if slot in dict(self._narrow)
+            else self.add_optimizer_variables(variables, slot)
+            for slot in self._slots
         ]
         self._errors = [self._error_of(variable) for variable in variables]
+
+    def _add_narrow(self, variables, slot):
+        """Zeros for a slot whose shapes are not the variables'."""
+        shape = dict(self._narrow)[slot]
+        return [
+            self.add_variable(shape(v.shape), "zeros", v.dtype, name=f"{slot}_{i}")
+            for i, v in enumerate(variables)
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable on its own."""
@@ -133,7 +145,7 @@ class _Optimizer(keras.optimizers.Optimizer):
             update, *after = [[x] for x in new]
         for slot, arrays in zip(self._slot_variables, after, strict=True):
             for i, x in zip(places, arrays, strict=True):
-                self.assign(slot[i], x)
+                self.assign(slot[i], ops.reshape(x, slot[i].shape))
         for i, variable, x, old in zip(places, variables, update, w, strict=True):
             if self._errors[i] is None:
                 self.assign_sub(variable, x)

@@ -66,15 +66,16 @@ def _transformation(step, state_class, learning_rate, given, **options):
         learning_rate: a number, an array or a schedule.
         given: the hyperparameters by name; `weight_decay` may be a schedule.
         options: `slots`, how many there are; `mu_dtype`, `mask`, `compensated` (see the factory);
-            `whole`; `reads_weights`, whether `step` needs them.
+            `narrow`, the shapes of slots that are no trees; `whole`; `reads_weights`, whether
+            `step` needs them.
     """
     mask, compensated = options.get("mask"), options["compensated"]
     needed = options["reads_weights"] or compensated or mask is not None
 
     def init(params):
         zeros = [
-            optax.tree.zeros_like(params, dtype=options.get("mu_dtype"))
-            for _ in range(options["slots"])
+            _zeros(params, options.get("mu_dtype"), options.get("narrow", {}).get(i))
+            for i in range(options["slots"])
         ]
         errors = optax.tree.zeros_like(params) if compensated else None
         return state_class(jnp.zeros([], jnp.int32), *zeros, errors)
@@ -101,7 +102,7 @@ def _transformation(step, state_class, learning_rate, given, **options):
             changes, *after = _computed(step, options["whole"], arrays, numbers, decay)
             for slot, xs in zip(slots, after, strict=True):
                 for i, x in zip(leaves, xs, strict=True):
-                    slot[i] = x.astype(slot[i].dtype)
+                    slot[i] = jnp.asarray(x, slot[i].dtype).reshape(slot[i].shape)
             for i, change, w in zip(leaves, changes, arrays[0], strict=True):
                 change, dtype = -change, jnp.result_type(gs[i])
                 if compensated:
@@ -114,6 +115,16 @@ def _transformation(step, state_class, learning_rate, given, **options):
         return tree.unflatten(gs), state_class(optax.safe_increment(state.count), *after, kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _zeros(params, dtype, shape):
+    """A slot before the first step; `shape` gives that of each array if it is not the weights'."""
+    zeros = optax.tree.zeros_like(params, dtype=dtype)
+    return (
+        zeros
+        if shape is None
+        else jax.tree.map(lambda x: jnp.zeros(shape(x.shape), x.dtype), zeros)
+    )
 
 
 def _computed(step, whole, arrays, numbers, decays):

@@ -89,6 +89,7 @@ class _Optimizer(torch.optim.Optimizer):
     _slots = ()
     _bounds = ()
     _betas = 0
+    _narrow = ()
 
     def add_param_group(self, param_group):
         """As ever; a hyperparameter that makes no sense is a ValueError."""
@@ -166,7 +167,8 @@ class _Optimizer(torch.optim.Optimizer):
             state = self.state[p] if names else {}
             for name in names:
                 if name not in state:
-                    state[name] = _zeros(p, None if name == "error" else group["slot_dtype"])
+                    dtype = None if name == "error" else group["slot_dtype"]
+                    state[name] = _zeros(p, dtype, dict(self._narrow).get(name))
             tensors = [p, p.grad, *[state[name] for name in names]]
             if p.is_complex():
                 tensors[1] = tensors[1].resolve_conj()
@@ -184,8 +186,10 @@ class _Optimizer(torch.optim.Optimizer):
         return loss
 
 
-def _zeros(p, dtype):
-    """A slot before the first step."""
+def _zeros(p, dtype, shape=None):
+    """A slot before the first step; `shape` gives its shape if it is not the weights'."""
+    if shape is not None:
+        return torch.zeros(shape(p.shape), dtype=dtype or p.dtype, device=p.device)
     zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
     return zeros if dtype is None or p.is_complex() else zeros.to(dtype)
 

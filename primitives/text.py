@@ -139,7 +139,7 @@ def _read_signature(
     ):
         raise ProgramError(
             f"line {function.lineno}: 'train' takes plain positional arguments only; "
-            "remove decorators and defaults, and annotations but for the kinds of slots"
+            "remove decorators, defaults and annotations"
         )
     if names[:2] != [WEIGHTS, GRADIENT] or names[-1:] != [RATE] or len(names) < 3:
         raise ProgramError(

@@ -1,8 +1,9 @@
 """Known optimizers, written in the language.
 
 Those of the paper's language correct no bias, since it has no step counter; those that
-need the extended one are in `zoo_extended`. Every slot starts at zero. The schedule `lr` has peak 1, so each program scales it by its
-own learning rate. The programs are parsed when first asked for.
+need the extended one are in `zoo_extended`. Every slot starts at zero. The schedule `lr`
+has peak 1, so each program scales it by its own learning rate. The programs are parsed
+when first asked for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Optimizers that need the extended language: step counters, rows, columns, whole matrices.
 
-Where an optimizer divides without a small number added, `reciprocal` stands for `/`, which adds one.
-What cannot be said: a step that happens every k-th time only (there is no remainder of a division),
-and Adam-mini's blocks that are parts of an array.
+Where an optimizer divides without a small number added, `reciprocal` stands for `/`, which adds
+one. What cannot be said: a step that happens every k-th time only (there is no remainder of a
+division), and Adam-mini's blocks that are parts of an array.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ TEXTS: dict[str, _Lines] = {
             "t = t + 1.0",
             "m = interp(g, m, 0.9)",
             "g2 = square(g)",
-            "g2 = g2 * 0.0001",
+            "g2 = g2 * 1e-04",
             "v = v * 1.0001",
             "v = v + g2",
-            "b = t * 0.00009999500033",
+            "b = t * 9.9995e-05",
             "b = expm1(b)",
             "b = reciprocal(b)",
             "v_hat = v * b",
@@ -200,7 +200,7 @@ TEXTS: dict[str, _Lines] = {
         ),
     ),
     "muon": (
-        "The polar factor of an interpolated momentum; the sign of it for arrays that are no matrix",
+        "The polar factor of an interpolated momentum; its sign for arrays that are no matrix",
         "Jordan et al. 2024",
         "m",
         (

@@ -16,7 +16,6 @@ from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
 from primitives.reference import narrowed
 from proxy_tasks.torch_values import Value, apply
 
-
 #: Where the state has slots that are one number.
 NUMBERS = "numbers"
 

@@ -7,7 +7,7 @@ import pytest
 import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import examples, programs, paper_signatures
+from strategies import examples, paper_signatures, programs
 
 from evolve.understand.algebraic import cost, steps
 from primitives.abstract import CONSTANT, analyse, constant_value, live_program

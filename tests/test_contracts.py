@@ -180,7 +180,7 @@ BAD_COMMANDS = {
     "run --seed x": "invalid int value: 'x'",
     "run --tasks digits_mpl": "did you mean 'digits_mlp'?",
     "run --tasks no.such.module:thing": "no.such.module",
-    "run --start adamx": "did you mean 'adam",
+    "run --start adamwx": "did you mean 'adam",
     "run --start {run}#99999": "has no program 99999",
     "run --start {run}#x": "write RUN#ID with a whole number",
     "run --out {run}": "exists already; choose another --out, or 'evolve resume",

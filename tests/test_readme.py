@@ -26,7 +26,16 @@ README, COMMANDS = ROOT / "README.md", ROOT / "evolve" / "README.md"
 PAGES = (
     README,
     COMMANDS,
-    *(ROOT / f / "README.md" for f in ("discovered", "evolve/search", "primitives", "proxy_tasks")),
+    *(
+        ROOT / folder / "README.md"
+        for folder in (
+            "discovered",
+            "evolve/search",
+            "primitives",
+            "proxy_tasks",
+            "proxy_tasks/examples",
+        )
+    ),
 )
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 #: The most lines of a page, tables aside.

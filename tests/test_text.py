@@ -149,7 +149,11 @@ BAD = {
     "keyword only": (LION.replace("m, lr", "*, m, lr"), PLAIN),
     "positional only": (LION.replace("m, lr", "m, /, lr"), PLAIN),
     "variadic": (LION.replace("m, lr", "m, *lr"), PLAIN),
-    "annotation": (LION.replace("m, lr", "m: int, lr"), PLAIN),
+    "annotation": (
+        LION.replace("m, lr", "m: int, lr"),
+        "line 1: what stands behind 'm' is no kind; the kinds are scalar, per_array, row, column, ",
+    ),
+    "kind of an input": (LION.replace("w, g", "w: tree, g"), PLAIN),
     "result annotation": (LION.replace("):", ") -> int:"), PLAIN),
     "async": ("async " + LION, ONE),
     "class": ("class train: pass", ONE),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import Cli
 from hypothesis import given, settings
-from strategies import programs, paper_signatures
+from strategies import paper_signatures, programs
 
 import evolve
 from evolve.library.tasks import named

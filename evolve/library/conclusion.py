@@ -9,8 +9,8 @@ from evolve.budget import duration
 from evolve.errors import quoted
 from evolve.library.verdict import failure, simplified
 from primitives.abstract import analyse
-from primitives.text import from_text
 from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
+from primitives.text import from_text
 from primitives.zoo import entry
 
 
@@ -89,27 +89,21 @@ def _memory(text: str, start_text: str, start: str) -> str:
     return f"From step to step it remembers {_slots(own)} {each}; {start} {_slots(other)}."
 
 
-#: What a slot of each kind holds for an array.
+#: What a slot of each kind holds for an array: one, and more.
 _HELD = {
-    TREE: "array",
-    ROW: "number for each row",
-    COLUMN: "number for each column",
-    PER_ARRAY: "number",
-    SCALAR: "number for all arrays",
+    TREE: ("array", "arrays"),
+    ROW: ("number for each row", "numbers for each row"),
+    COLUMN: ("number for each column", "numbers for each column"),
+    PER_ARRAY: ("number", "numbers"),
+    SCALAR: ("number for all arrays", "numbers for all arrays"),
 }
 
 
 def _slots(kinds: Sequence[str]) -> str:
     """What slots hold, in words."""
-    counts = [(kinds.count(kind), words) for kind, words in _HELD.items() if kind in kinds]
-    first, *_ = _HELD.values()
-    if not counts:
-        return f"no {first}s"
-    found = [
-        f"{count} {words if count == 1 else words.replace(words.split()[0], words.split()[0] + 's', 1)}"
-        for count, words in counts
-    ]
-    return " and ".join(found)
+    counts = {kind: kinds.count(kind) for kind in _HELD if kind in kinds}
+    found = [f"{count} {_HELD[kind][count > 1]}" for kind, count in counts.items()]
+    return " and ".join(found) or "no arrays"
 
 
 def quality(s: dict[str, Any], start: str) -> Iterator[str]:

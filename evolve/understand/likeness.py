@@ -25,9 +25,15 @@ FAMILIES = tuple(name for name in NAMES if not name.startswith("paper-"))
 
 def families(program: Program) -> tuple[str, ...]:
     """The optimizers that a program may be: those of the extended language if it is of that."""
+    extended = is_extended(program)
+    others = (name for name in EXTENDED_NAMES if extended or not is_extended(zoo(name)))
+    return (*FAMILIES, *others)
+
+
+def is_extended(program: Program) -> bool:
+    """Whether a program could not be said in the paper's language."""
     functions = {statement.function for statement in program.statements}
-    extended = program.narrow or functions & {function.name for function in EXTENDED}
-    return (*FAMILIES, *EXTENDED_NAMES) if extended else FAMILIES
+    return bool(program.narrow or functions & {function.name for function in EXTENDED})
 
 
 def distances(program: Program) -> list[tuple[str, float]]:

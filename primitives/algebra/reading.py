@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, analyse, constant_value
-from primitives.functions import BY_NAME, EPSILON, PER_ARRAY, SCALAR, TREE, Function, joined
+from primitives.functions import BY_NAME, EPSILON, PER_ARRAY, SCALAR, Function, joined
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, ProgramError
 from primitives.values import key_of, kind_of_key
 
