@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -318,7 +319,10 @@ def _smaller(program: Program, rng: Random) -> Edit | None:
 
 
 def evolved(trials: Trials, program: Program, evaluations: int, seed: int = 0) -> list[Program]:
-    """The best few programs of a small evolution by deletions and changes."""
+    """The best few of the smaller programs that a small evolution by deletions and changes finds.
+
+    What is as large and only as good as the program would be in their way.
+    """
     levels = {analyse(program).functional_hash: (trials.choose([program])[0], program)}
     population = [program] * 20
     number = 0
@@ -335,4 +339,5 @@ def evolved(trials: Trials, program: Program, evaluations: int, seed: int = 0) -
             levels.setdefault(analyse(child).functional_hash, (level, child))
         population = [*population, *children][-100:]
     ranked = sorted(levels.values(), key=lambda entry: entry[0])
-    return [candidate for _, candidate in ranked[:8] if candidate is not program]
+    found = (candidate for _, candidate in ranked if cost(candidate) < cost(program))
+    return [live_program(candidate) for candidate in islice(found, 8)]
