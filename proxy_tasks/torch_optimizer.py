@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
 from primitives.reference import narrowed
 from proxy_tasks.torch_values import Value, apply
 
+#: Elements of a tensor that stay in a core's cache with all that is computed of them.
+_CACHED = 1 << 17
 #: Where the state has slots that are one number.
 NUMBERS = "numbers"
 
@@ -44,6 +46,9 @@ class Plan:
         program = live_program(program)
         self.slots = program.slots
         self.kinds = {slot: program.kind_of(slot) for slot in program.slots}
+        functions = [BY_NAME[statement.function] for statement in program.statements]
+        #: Whether no number depends on another of its tensor.
+        self.elementwise = not program.narrow and not any(f.reduces or f.shaped for f in functions)
         self.lines = tuple(_lines(program))
 
 
@@ -129,16 +134,39 @@ class Interpreted(torch.optim.Optimizer):
 
     def _update(self, params: list[Tensor], rates: list[Any]) -> None:
         weights = [_wide(p.detach()) for p in params]
-        env: dict[str, Any] = {
-            WEIGHTS: Value(weights),
-            GRADIENT: Value([_wide(p.grad) for p in params]),  # type: ignore[arg-type]
-            RATE: self._rate(rates, weights),
+        gradients = [_wide(p.grad) for p in params]  # type: ignore[arg-type]
+        kinds = self._plan.kinds
+        slots = {
+            slot: [self._slot(p, slot, kind) for p in params]
+            for slot, kind in kinds.items()
+            if kind != SCALAR
         }
+        rate = self._rate(rates, weights)
+        columns = [weights, gradients, *slots.values()]
+        whole = not self._plan.elementwise or isinstance(rate, Value)
+        for w, g, *own in [columns] if whole else _parts(columns):
+            self._step(w, g, dict(zip(slots, own, strict=True)), rate)
+        for p, wide in zip(params, weights, strict=True):
+            if p.dtype != wide.dtype:
+                p.copy_(wide)
+        for slot, tensors in slots.items():
+            for p, tensor in zip(params, tensors, strict=True):
+                self.state[p][slot] = tensor
+
+    def _step(
+        self,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        slots: dict[str, list[Tensor]],
+        rate: Any,
+    ) -> None:
+        """A step of some tensors: the weights change, and so do the slots."""
+        env: dict[str, Any] = {WEIGHTS: Value(weights), GRADIENT: Value(gradients), RATE: rate}
         for slot, kind in self._plan.kinds.items():
-            if kind == SCALAR:
-                env[slot] = self._numbers().get(slot, np.float32(0))
-            else:
-                env[slot] = Value([self._slot(p, slot, kind) for p in params])
+            number = kind == SCALAR
+            env[slot] = (
+                self._numbers().get(slot, np.float32(0)) if number else Value([*slots[slot]])
+            )
         for line in self._plan.lines:
             values = [env[a] if isinstance(a, str) else a for a in line.arguments]
             env[line.target] = apply(line.function, values, line.free)
@@ -147,11 +175,9 @@ class Interpreted(torch.optim.Optimizer):
             if kind == SCALAR:
                 self._numbers()[slot] = env[slot]
                 continue
-            for p, value in zip(params, env[slot].parts, strict=True):
-                self.state[p][slot] = value
-        for p, wide in zip(params, weights, strict=True):
-            if p.dtype != wide.dtype:
-                p.copy_(wide)
+            for old, new in zip(slots[slot], env[slot].parts, strict=True):
+                if new is not old:
+                    old.copy_(new.reshape(old.shape))
 
     def _numbers(self) -> dict[str, Any]:
         """The slots that are one number; PyTorch saves what stands there as it is."""
@@ -188,6 +214,27 @@ class Interpreted(torch.optim.Optimizer):
         numbers = [float(value) for value in values if not isinstance(value, Tensor)]
         finite = bool(torch.stack(sums).isfinite().all()) if sums else True
         return finite and bool(np.isfinite(numbers).all())
+
+
+def _parts(columns: list[list[Tensor]]) -> Iterator[list[list[Tensor]]]:
+    """Of tensors that belong together, as many at a time as stay in a cache, large ones in pieces.
+
+    All as they are where they are small, do not lie in one piece, or not on a CPU, as elsewhere a
+    call costs more.
+    """
+    small = sum(t.numel() for t in columns[0]) <= _CACHED
+    if small or not all(
+        t.is_contiguous() and t.device.type == "cpu" for column in columns for t in column
+    ):
+        yield columns
+        return
+    pieces = [[part for t in column for part in t.view(-1).split(_CACHED)] for column in columns]
+    begin, count = 0, 0
+    for place, part in enumerate(pieces[0]):
+        count += part.numel()
+        if count >= _CACHED or place == len(pieces[0]) - 1:
+            yield [column[begin : place + 1] for column in pieces]
+            begin, count = place + 1, 0
 
 
 def _wide(tensor: Tensor) -> Tensor:
