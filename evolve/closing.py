@@ -84,7 +84,9 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
         pool: started, with the run's tasks.
         watch: called often, with the name of what is being done; it may raise.
     """
-    if Config.from_json(log.meta("config")).closing_share == 0:
+    start = log.record(START)
+    judged = Config.from_json(log.meta("config")).closing_share > 0
+    if not judged or start is None or start.outcome is None:  # no time was left to search
         return
     run = Searched(log, pool, watch)
     found = run.stage(ending.TOURNAMENT, lambda: _tournament(run))

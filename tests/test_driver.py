@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -271,7 +272,10 @@ def test_of_a_time_the_closing_gets_what_it_can_use_and_no_more_than_its_share(
     driver = Driver.__new__(Driver)
     driver.config, driver._closing = config(closing_share=share), closing
     driver.steps, driver._before, driver._began = 1000, seconds, time.monotonic()
-    budget = Budget(SECONDS, 600.0)
+    # Of a run that went on: the share is of what was added, not of all sessions.
+    added = [(0, "budget", {"kind": SECONDS, "until": 900.0, "added": 600.0})]
+    driver.log = SimpleNamespace(events=lambda kind: added)  # type: ignore[assignment]
+    budget = Budget(SECONDS, 900.0)
     left = driver._left_for_closing(budget)
     assert left == pytest.approx(min(share * 600, closing * seconds / 1000), rel=0.05, abs=0.05)
     driver.steps = 0  # nothing is known of the speed yet

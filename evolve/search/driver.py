@@ -93,7 +93,8 @@ class Driver:
         amount = self._spent(budget.kind) + budget.amount
         with self.log.transaction():
             clock = budget.kind == SECONDS
-            self._event("budget", {"kind": budget.kind, "until": amount}, clock)
+            data = {"kind": budget.kind, "until": amount}
+            self._event("budget", data | ({"added": budget.amount} if clock else {}), clock)
 
     def target(self) -> Budget | None:
         """The total that the run goes on to."""
@@ -120,7 +121,8 @@ class Driver:
         """What the closing takes of a time: at the speed so far, but no more than its share."""
         if target.kind != SECONDS:
             return 0.0
-        share = self.config.closing_share * target.amount
+        last = self.log.events("budget")[-1][2]  # of what was added last, not of all sessions
+        share = self.config.closing_share * last.get("added", target.amount)
         return min(share, self._closing * self.seconds / self.steps) if self.steps else share
 
     # -- the search ----------------------------------------------------------
