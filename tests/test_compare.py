@@ -145,6 +145,16 @@ def test_failures_are_told(capsys: pytest.CaptureFixture, monkeypatch: pytest.Mo
     assert "lion: a training of the reference failed" in text
 
 
+def test_only_the_first_is_the_reference_whatever_the_others_are_called(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = MadeUp({"quadratic": needs()})
+    monkeypatch.setattr(comparing, "TUNING", 8)
+    monkeypatch.setattr(comparing, "trials_pool", lambda *rest: nullcontext(pool))
+    assert main(["compare", "lion", "lion", "--tasks", "quadratic"]) == 0
+    assert capsys.readouterr().out.count("the reference") == 2  # one row, as told and in the table
+
+
 class Failing(MadeUp):
     """What has two slots fails on held-out data."""
 

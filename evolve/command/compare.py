@@ -34,15 +34,16 @@ def run(arguments: argparse.Namespace) -> None:
     for row in compared(programs, names, *given):
         rows.append(row)
         if not arguments.json:
-            told = (f"{_better(r, rows[0].name == row.name)} on {_place(r)}" for r in row.results)
+            told = (f"{_better(r, row is rows[0])} on {_place(r)}" for r in row.results)
             print(f"{row.name}: {'; '.join(told)}", flush=True)
+    reference = rows[0]
     rows.sort(key=lambda row: -(row.better or 0.0))
     if arguments.json:
         objective = arguments.objective or Config().objective
         facts = {"tasks": list(names), "objective": objective, "tuning": TUNING, "pairs": PAIRS}
         print(json.dumps({**facts, "programs": [_json(row) for row in rows]}, indent=2))
     else:
-        Console().print(_table(rows, programs[0][0]))
+        Console().print(_table(rows, reference))
 
 
 def _better(result: Result, reference: bool) -> str:
@@ -59,7 +60,7 @@ def _place(result: Result) -> str:
     return result.task if result.rung == 1 else f"{result.task} x{result.rung}"
 
 
-def _table(rows: list[Ranked], reference: str) -> Table:
+def _table(rows: list[Ranked], reference: Ranked) -> Table:
     """All programs on the first task and rung, then all on the next: narrow, and nothing cut."""
     table = Table("task", "program", "slots", "held-out loss", "better by")
     for column in table.columns:
@@ -68,7 +69,7 @@ def _table(rows: list[Ranked], reference: str) -> Table:
         for row in rows:
             result = row.results[place]
             loss = "-" if result.loss is None else "{:.4f} ± {:.4f}".format(*result.loss)
-            better = _better(result, row.name == reference)
+            better = _better(result, row is reference)
             table.add_row(_place(result), row.name, str(row.slots), loss, better)
         table.add_section()
     return table
