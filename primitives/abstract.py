@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from primitives.functions import BY_NAME, SCALAR, TREE, joined
+from primitives.functions import BY_NAME, SCALAR, TREE
+from primitives.kinds import kinds_before
 from primitives.program import (
     GRADIENT,
     RATE,
@@ -159,10 +160,7 @@ def _rename_spent_slots(lean: list[Statement], program: Program) -> list[Stateme
     Such a slot serves as a variable of another kind, and the dead statement that
     made it a tree again is gone.
     """
-    kinds = program.inputs()
-    for statement in lean:
-        read = tuple([kinds[a] if isinstance(a, str) else SCALAR for a in statement.arguments])
-        kinds[statement.target] = BY_NAME[statement.function].signatures[read]
+    kinds = kinds_before(program.with_statements(lean), len(lean))
     new = {}
     for slot in program.slots:
         if kinds[slot] != program.kind_of(slot):
@@ -390,34 +388,3 @@ def _digest(
 @lru_cache(maxsize=1 << 14)  # a child repeats most of its parent
 def _combined(function: str, *parts: bytes) -> bytes:
     return blake2b(function.encode() + b"(" + b"".join(parts), digest_size=16).digest()
-
-
-def with_least_kinds(program: Program) -> Program:
-    """The program with slots as narrow as what they end with allows; all trees if that is none.
-
-    The least fixpoint: every slot begins as a number, and is widened to what it ends with until
-    nothing changes.
-    """
-    kinds = dict.fromkeys(program.slots, SCALAR)
-    while True:
-        narrow = tuple((slot, kind) for slot, kind in kinds.items() if kind != TREE)
-        tried = Program(program.statements, program.slots, narrow)
-        ends = _ends(tried)
-        if ends is None:
-            return Program(program.statements, program.slots)
-        wider = {slot: joined([kind, ends[slot]]) for slot, kind in kinds.items()}
-        if wider == kinds:
-            return tried
-        kinds = wider
-
-
-def _ends(program: Program) -> dict[str, str] | None:
-    """The kinds that the slots end with; None if a function is given what it does not take."""
-    kinds = program.inputs()
-    for statement in program.statements:
-        read = [kinds.get(a) if isinstance(a, str) else SCALAR for a in statement.arguments]
-        kind = BY_NAME[statement.function].signatures.get(tuple(read))  # type: ignore[arg-type]
-        if kind is None:
-            return None
-        kinds[statement.target] = kind
-    return {slot: kinds[slot] for slot in program.slots}

@@ -10,10 +10,8 @@ from __future__ import annotations
 #: Name: description, source, slots with their kinds, statements.
 _Lines = tuple[str, str, str, tuple[str, ...]]
 
-_MOMENTS = (
-    "t = t + 1.0",
-    "m = interp(g, m, 0.9)",
-    "g2 = square(g)",
+_FIRST = ("t = t + 1.0", "m = interp(g, m, 0.9)", "g2 = square(g)")
+_CORRECTED = (
     "v = interp(g2, v, 0.999)",
     "b = power(0.9, t)",
     "b = 1.0 - b",
@@ -25,6 +23,7 @@ _MOMENTS = (
     "v_hat = v * b",
     "v_hat = sqrt(v_hat)",
 )
+_MOMENTS = (*_FIRST, *_CORRECTED)
 _RATE = ("lr = lr * 0.001", "update = update * lr")
 
 TEXTS: dict[str, _Lines] = {
@@ -222,21 +221,10 @@ TEXTS: dict[str, _Lines] = {
         "Zhang et al. 2024, arXiv 2406.16793; every array one block",
         "m v:per_array t:scalar",
         (
-            "t = t + 1.0",
-            "m = interp(g, m, 0.9)",
-            "g2 = square(g)",
+            *_FIRST,
             "g2 = row_mean(g2)",
             "g2 = column_mean(g2)",
-            "v = interp(g2, v, 0.999)",
-            "b = power(0.9, t)",
-            "b = 1.0 - b",
-            "b = reciprocal(b)",
-            "update = m * b",
-            "b = power(0.999, t)",
-            "b = 1.0 - b",
-            "b = reciprocal(b)",
-            "v_hat = v * b",
-            "v_hat = sqrt(v_hat)",
+            *_CORRECTED,
             "update = update / v_hat",
             *_RATE,
         ),

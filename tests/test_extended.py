@@ -20,7 +20,7 @@ from evolve.export import catalog, replay
 from evolve.export.replay import ADAPTERS
 from evolve.search.probe import Stretch
 from primitives import machine
-from primitives.abstract import analyse, with_least_kinds
+from primitives.abstract import analyse
 from primitives.algebra.reading import expressions
 from primitives.algebra.writing import write
 from primitives.functions import (
@@ -36,6 +36,7 @@ from primitives.functions import (
     TREE,
     joined,
 )
+from primitives.kinds import with_least_kinds
 from primitives.layout import Layout
 from primitives.program import Program, ProgramError, Statement
 from primitives.reference import Tree, run_step, zero_slots

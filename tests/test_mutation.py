@@ -11,9 +11,10 @@ from random import Random
 import pytest
 
 from evolve.search import mutation
-from evolve.search.mutation import child_rng, kinds_before, mutate, mutate_constants
+from evolve.search.mutation import child_rng, mutate, mutate_constants
 from primitives.abstract import analyse
 from primitives.functions import BY_NAME, FUNCTIONS, PER_ARRAY, SCALAR, TREE
+from primitives.kinds import kinds_before
 from primitives.program import UPDATE, Program, ProgramError, Statement
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
@@ -182,7 +183,7 @@ def test_insertions_on_edges_draw_statements_as_well_as_functions() -> None:
     drawn = [mutation.insert_on_edge(ADAMW, Random(seed)) for seed in range(4000)]
     texts = [edit.detail for edit in drawn if edit is not None]
     share = sum("interp(" in text for text in texts) / len(texts)
-    names = len(mutation.kinds_before(ADAMW, len(ADAMW.statements)))
+    names = len(kinds_before(ADAMW, len(ADAMW.statements)))
     of_statements = names**2 / (names**2 + 10 * names + 30)
     assert 0.25 * of_statements < share < 0.75 * of_statements
 

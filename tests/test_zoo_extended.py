@@ -15,7 +15,8 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from evolve.understand.identify import identified
-from primitives.abstract import analyse, with_least_kinds
+from primitives.abstract import analyse
+from primitives.kinds import with_least_kinds
 from primitives.program import Program
 from primitives.reference import run_step, zero_slots
 from primitives.text import from_text, to_text

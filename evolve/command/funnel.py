@@ -9,7 +9,7 @@ from pathlib import Path
 from evolve.errors import BadInput, quoted
 from evolve.judge import ending, heldout
 from evolve.judge.searched import Searched
-from evolve.library.options import worker_count
+from evolve.library.options import rung_of, worker_count
 from evolve.library.verdict import compared
 from evolve.search.config import Config
 from evolve.search.log import START, RunLog
@@ -17,14 +17,10 @@ from evolve.session import run_setup
 from evolve.workers import open_pool
 from primitives.text import from_text
 
-_RUNGS = {"x10": 10, "x100": 100}
-
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare at a rung, record it in the run's log and print it."""
-    if arguments.rung not in _RUNGS:
-        raise BadInput(f"--rung is '{arguments.rung}'; it must be one of {', '.join(_RUNGS)}")
-    rung = _RUNGS[arguments.rung]
+    rung = rung_of(arguments.rung, ("x10", "x100"))
     with RunLog.open(Path(arguments.run), write=True) as log:
         programs = _champion(log)
         config = Config.from_json(log.meta("config"))

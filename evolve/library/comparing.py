@@ -12,6 +12,7 @@ from evolve.judge import sweeps
 from evolve.judge.ranking import Ranked, rank
 from evolve.judge.trials import Trials
 from evolve.library.exported import require
+from evolve.library.options import rung_of
 from evolve.library.trials import task_names, trials_pool
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.log import FILE, RunLog
@@ -21,7 +22,6 @@ from primitives.program import Program
 
 #: Constants tried for each program on each task, times the seeds they are tried on; pairs compared.
 TUNING, SEEDS, PAIRS = 320, 4, 16
-RUNGS = {"x1": 1, "x10": 10, "x100": 100}
 #: What can be swept: the two grids of trainings, and the time of a step.
 TIME = "time"
 SWEEPS = (sweeps.LR_DECAY, sweeps.BATCH, TIME)
@@ -110,17 +110,6 @@ def _grid(
     rows = sweeps.over_rates(make(), programs, TUNING)
     axes = {"lr": list(sweeps.RATES), "decay": list(sweeps.DECAYS)}
     return {**axes, **seeds, "programs": rows}
-
-
-def rung_of(rung: str) -> int:
-    """The size that a rung's name stands for.
-
-    Raises:
-        BadInput: if there is no such rung.
-    """
-    if rung not in RUNGS:
-        raise BadInput(f"--rung is '{rung}'; it must be one of {', '.join(RUNGS)}")
-    return RUNGS[rung]
 
 
 def _memory(programs: Named, objective: str | None) -> Program | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from evolve.errors import BadInput
 from evolve.search.config import Config
 from proxy_tasks.catalog import CATALOG, TaskError, resolve, resources
+
+#: The sizes of tasks, by their names.
+RUNGS = {"x1": 1, "x10": 10, "x100": 100}
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -19,6 +22,17 @@ def check_names(names: tuple[str, ...]) -> None:
                 resolve(name)
             except TaskError as error:
                 raise BadInput(str(error)) from None
+
+
+def rung_of(rung: str, names: Sequence[str] = tuple(RUNGS)) -> int:
+    """The size that a rung's name stands for, one of these.
+
+    Raises:
+        BadInput: if it is none.
+    """
+    if rung not in names:
+        raise BadInput(f"--rung is '{rung}'; it must be one of {', '.join(names)}")
+    return RUNGS[rung]
 
 
 def whole_number(option: str, text: str) -> int:

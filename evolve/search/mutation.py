@@ -15,8 +15,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from primitives.abstract import Analysis, analyse, with_least_kinds
-from primitives.functions import BY_NAME, FUNCTIONS, SCALAR, TREE, Function
+from primitives.abstract import Analysis, analyse
+from primitives.functions import BY_NAME, FUNCTIONS, TREE, Function
+from primitives.kinds import kind_of, kinds_before, with_least_kinds
 from primitives.program import UPDATE, Argument, Program, ProgramError, Statement, constant
 from primitives.text import statement_text
 
@@ -314,7 +315,7 @@ def _replace_argument(
         given = [*old.arguments]
         given[position] = new
         # Not worth an analysis; variables used too early are left to it.
-        if tuple([_kind(kinds, a) for a in given]) not in BY_NAME[old.function].signatures:
+        if tuple([kind_of(kinds, a) for a in given]) not in BY_NAME[old.function].signatures:
             return None
     else:
         try:
@@ -358,19 +359,6 @@ def _draw_program(
             return Edit(program.with_statements([*program.statements, last]), RANDOM, "program")
 
 
-def kinds_before(program: Program, place: int) -> dict[str, str]:
-    """The kind of every variable that exists before statement `place` (from 0)."""
-    kinds = program.inputs()
-    for statement in program.statements[:place]:
-        arguments = tuple([_kind(kinds, a) for a in statement.arguments])
-        kinds[statement.target] = BY_NAME[statement.function].signatures[arguments]
-    return kinds
-
-
-def _kind(kinds: dict[str, str], argument: Argument) -> str:
-    return kinds[argument] if isinstance(argument, str) else SCALAR
-
-
 def draw_arguments(
     function: Function, kinds: dict[str, str], rng: random.Random, constants: float | None = None
 ) -> tuple[tuple[Argument, ...], str]:
@@ -382,7 +370,7 @@ def draw_arguments(
     names = list(kinds)
     while True:
         arguments = tuple([_draw_argument(names, rng, constants) for _ in range(function.arity)])
-        kind = function.signatures.get(tuple([_kind(kinds, a) for a in arguments]))
+        kind = function.signatures.get(tuple([kind_of(kinds, a) for a in arguments]))
         if kind is not None:
             return arguments, kind
 

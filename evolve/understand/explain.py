@@ -69,7 +69,7 @@ def explain(
 
 
 def _kinds(program: Program) -> list[str]:
-    from evolve.search.mutation import kinds_before
+    from primitives.kinds import kinds_before
 
     places = range(1, len(program.statements) + 1)
     return [kinds_before(program, i)[program.statements[i - 1].target] for i in places]
