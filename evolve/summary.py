@@ -22,6 +22,11 @@ _CANDIDATES = f"number > {START} AND source IS NULL AND outcome = '{FINISHED}'"
 
 def summarize(log: RunLog) -> dict[str, Any]:
     """The summary, as plain data; a field that is not known yet is None."""
+    with log.in_memory():
+        return _summary(log)
+
+
+def _summary(log: RunLog) -> dict[str, Any]:
     counts = _counts(log)
     ((seconds,),) = log.select("SELECT total(seconds) FROM sessions")
     state = "finished" if ending.finished(log) == programs(log) else "unfinished"
@@ -183,10 +188,11 @@ def hall_of_fame(log: RunLog) -> list[dict[str, Any]]:
     """For each number of live slots and live statements the best of those on most seeds."""
     fields = ("id", "fitness", "slots", "statements", "seeds", "program")
     rows = log.select(
-        "SELECT number, fitness, slots, live, trained, program FROM ("
-        f"SELECT *, row_number() OVER (PARTITION BY slots, live ORDER BY {FITTEST}) AS place "
-        f"FROM proposals WHERE {_CANDIDATES} AND fitness IS NOT NULL) "
-        "WHERE place = 1 ORDER BY slots, live"
+        "SELECT number, best.fitness, best.slots, best.live, trained, program FROM ("
+        "SELECT number, fitness, slots, live, trained, "
+        f"row_number() OVER (PARTITION BY slots, live ORDER BY {FITTEST}) AS place "
+        f"FROM proposals WHERE {_CANDIDATES} AND fitness IS NOT NULL) AS best "
+        "JOIN programs USING (number) WHERE place = 1 ORDER BY best.slots, best.live"
     )
     return [dict(zip(fields, row, strict=True)) for row in rows]
 

@@ -21,7 +21,7 @@ from test_simplify import sized
 from evolve.judge import sweeps
 from evolve.judge.trials import CHOOSING, HELDOUT, Trials
 from evolve.library import comparing
-from evolve.library.comparing import SWEEPS, keep, sweeps_of
+from evolve.library.kept_sweeps import SWEEP, SWEEPS, keep, sweeps_of
 from evolve.report import page as report
 from evolve.search.log import RunLog
 from primitives.program import Program
@@ -142,7 +142,7 @@ def test_a_sweep_of_what_went_on_is_not_shown_any_more(run: Path) -> None:
     data: dict[str, Any] = {"sweep": "time", "task": None, "rung": 1, "programs": []}
     with RunLog.open(run, write=True) as log:
         with log.transaction():
-            log.add_event(7, comparing.SWEEP, data, True)
+            log.add_event(7, SWEEP, data, True)
         assert sweeps_of(log) == []
 
 

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from evolve.command.sweep import sweep_tables
 from evolve.judge.ranking import Ranked, Result
-from evolve.library.comparing import PAIRS, TUNING, compared, keep, kept, swept
+from evolve.library.comparing import PAIRS, TUNING, compared, swept
 from evolve.library.console import Console
+from evolve.library.kept_sweeps import keep, kept
 from evolve.library.trials import task_names, tasks_of
 from evolve.programs import load_program
 from evolve.search.config import Config

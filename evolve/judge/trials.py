@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from scipy.stats import t as student
-
 from evolve.errors import BadInput
 from evolve.judge.constants import GENERATION, Constants
 from evolve.search.fitness import Losses
@@ -321,7 +319,9 @@ class Trials:
         values = [
             fmean((losses[t][i] - base[t][i]) / gain[t] for t in self._tasks) for i in range(pairs)
         ]
-        error = float(student.ppf(0.975, pairs - 1)) * stdev(values) / math.sqrt(pairs)
+        from scipy.special import stdtrit  # slow to import, and most who import this never ask
+
+        error = float(stdtrit(pairs - 1, 0.975)) * stdev(values) / math.sqrt(pairs)
         mean = fmean(values)
         return Interval(mean, mean - error, mean + error, pairs)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput
@@ -12,21 +10,15 @@ from evolve.judge import sweeps
 from evolve.judge.ranking import Ranked, rank
 from evolve.judge.trials import Trials
 from evolve.library.exported import require
+from evolve.library.kept_sweeps import SWEEPS, TIME
 from evolve.library.options import rung_of
 from evolve.library.trials import task_names, trials_pool
 from evolve.search.config import EQUAL_MEMORY, Config
-from evolve.search.log import FILE, RunLog
-from evolve.summary import programs as count_of
 from evolve.workers import Pool
 from primitives.program import Program
 
 #: Constants tried for each program on each task, times the seeds they are tried on; pairs compared.
 TUNING, SEEDS, PAIRS = 320, 4, 16
-#: What can be swept: the two grids of trainings, and the time of a step.
-TIME = "time"
-SWEEPS = (sweeps.LR_DECAY, sweeps.BATCH, TIME)
-#: The kind of the event that keeps a sweep in a run.
-SWEEP = "sweep"
 
 Named = Sequence[tuple[str, Program]]
 
@@ -116,35 +108,3 @@ def _memory(programs: Named, objective: str | None) -> Program | None:
     """The reference, where programs are compared at its memory."""
     objective = Config(objective=objective or Config().objective).objective
     return programs[0][1] if objective == EQUAL_MEMORY else None
-
-
-@contextmanager
-def kept(programs: Sequence[str]) -> Iterator[RunLog | None]:
-    """The run, open for writing, that a sweep is kept in: the first PROGRAM that is a run folder.
-
-    Raises:
-        RunBusy: if a search goes on there.
-    """
-    folder = next((name for name in programs if (Path(name) / FILE).is_file()), None)
-    if folder is None:
-        yield None
-        return
-    with RunLog.open(Path(folder), write=True) as log:
-        yield log
-
-
-def keep(log: RunLog, sweep: dict[str, Any]) -> None:
-    """Record a sweep in a run; it is no part of what equal budgets must have in common."""
-    with log.transaction():
-        log.add_event(count_of(log), SWEEP, sweep, True)
-
-
-def sweeps_of(log: RunLog) -> list[dict[str, Any]]:
-    """The sweeps kept in a run since it last went on: of each kind, task and rung the latest."""
-    here = count_of(log)
-    found = {
-        (data["sweep"], data["task"], data["rung"]): data
-        for at, _, data in log.events(SWEEP)
-        if at == here
-    }
-    return list(found.values())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from evolve.library.comparing import sweeps_of
-from evolve.search.log import MORE_SEEDS, START, Record, RunLog
+from evolve.library.kept_sweeps import sweeps_of
+from evolve.search.log import START, Record, RunLog
 from evolve.summary import champion_number, programs, summarize
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
@@ -18,14 +18,15 @@ POINTS = 300
 
 def facts(log: RunLog) -> dict[str, Any]:
     """All of it."""
-    return {
-        **summarize(log),
-        "start": log.meta("start"),
-        "progress": progress(log),
-        "bests": bests(log),
-        "ancestry": ancestry(log),
-        "sweeps": sweeps_of(log),
-    }
+    with log.in_memory():
+        return {
+            **summarize(log),
+            "start": log.meta("start"),
+            "progress": progress(log),
+            "bests": bests(log),
+            "ancestry": ancestry(log),
+            "sweeps": sweeps_of(log),
+        }
 
 
 def progress(log: RunLog) -> list[dict[str, Any]]:
@@ -37,9 +38,8 @@ def progress(log: RunLog) -> list[dict[str, Any]]:
     count = programs(log)
     size = -(-max(count, 1) // POINTS)
     rows = log.select(
-        f"SELECT number / {size}, slots, sum(mutation != '{MORE_SEEDS}'), "
-        f"sum(source IS NULL AND mutation != '{MORE_SEEDS}'), sum(source IS NOT NULL), "
-        "total(rejected) FROM programs GROUP BY 1, 2 ORDER BY 1, 2"
+        f"SELECT number / {size}, slots, count(*), sum(source IS NULL), sum(source IS NOT NULL), "
+        "total(rejected) FROM proposals GROUP BY 1, 2 ORDER BY 1, 2"
     )
     found: list[dict[str, Any]] = []
     totals: dict[str, Any] = {"generated": 0, "trained": 0, "hits": 0, "rejected": 0, "slots": {}}

@@ -9,9 +9,9 @@ from typing import Any
 from evolve.errors import BadInput
 from evolve.export import catalog
 from evolve.judge.sweeps import BATCH, LR_DECAY
-from evolve.library.comparing import TIME
 from evolve.library.conclusion import found_sentence, quality
 from evolve.library.exported import provenance_of
+from evolve.library.kept_sweeps import TIME
 from evolve.library.numbers import signed
 from evolve.report.facts import facts
 from evolve.search.log import RunLog
