@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from statistics import fmean
 
+import numpy as np
 import pytest
 from fakes import UNTRAINED, FakePool, answer
-from scipy.stats import ttest_rel
 
 from evolve.budget import STEPS, Budget
 from evolve.judge.comparison import FINAL, FIRST_SEED
-from evolve.search.config import Config
 from evolve.search.driver import Driver
+from evolve.session import configured
 from evolve.studies import parts, parts_table
-from evolve.studies.parts import AS_IT_IS, PARTS, START
+from evolve.studies.parts import ALONE, PARTS, SEARCHES, design
 from primitives.text import from_text, to_text
 from proxy_tasks.status import FINISHED
+
+WHOLE = frozenset[str]()
+ONE_OFF = {name: frozenset({name}) for name in (*PARTS, *ALONE)}
 
 
 class Searched:
     """A search without training, what it came to, and what it asked for."""
 
-    def __init__(self, name: str) -> None:
-        self.config = parts.configured(name, 100)
+    def __init__(self, off: frozenset[str]) -> None:
+        self.config = parts.config_without(off, 100)
         self.pool = FakePool(self.config)
-        budgets = [Budget(STEPS, steps) for steps in (10_000, 20_000)]
-        self.rows = parts.search(name, 100, budgets, lambda config: self.pool, Driver)
-        self.row = self.rows[-1]
+        budget = Budget(STEPS, 20_000)
+        self.row = parts.search(off, 100, budget, lambda config: self.pool, Driver)
 
     def asked(self) -> list[tuple[str, tuple[int, ...]]]:
-        """The programs that the search trained, on which seeds, in order."""
+        """The programs that were trained, on which seeds, in order."""
         return [
             (request["program"], tuple(request["seeds"]))
             for _, request, _ in self.pool.submitted
@@ -39,13 +42,14 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def searched() -> dict[str, Searched]:
-    return {name: Searched(name) for name in PARTS}
+    return {"": Searched(WHOLE)} | {name: Searched(off) for name, off in ONE_OFF.items()}
 
 
-def fresh(text: str) -> float:
-    """What a program is worth on fresh seeds, from the answers themselves."""
+def fresh(*texts: str) -> float:
+    """What a program is worth on fresh seeds, from the answers to it and to the start."""
     losses = []
-    for program in (to_text(from_text(START)), text):
+    for text in texts:
+        program = to_text(from_text(text))
         asked = {"program": program, "tasks": ["text_transformer"], "split": "validation"}
         seeds = range(FIRST_SEED[FINAL], FIRST_SEED[FINAL] + parts.FRESH)
         given = [answer({**asked, "seeds": [seed]}) for seed in seeds]
@@ -55,52 +59,67 @@ def fresh(text: str) -> float:
     return fmean((b - x) / (UNTRAINED - b) for b, x in zip(*losses, strict=True))
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", ["", *ONE_OFF])
 def test_each_search_is_judged_on_fresh_seeds(searched: dict[str, Searched], name: str) -> None:
-    first, last = searched[name].rows
-    for row in (first, last):
-        assert row["fresh"] == pytest.approx(fresh(row["program"]))
-        assert row["trained"] > 10 and row["part"] == name
-    assert first["trained"] < last["trained"] and first["minutes"] < last["minutes"]
+    found = searched[name]
+    assert found.row["fresh"] == pytest.approx(fresh(found.row["start"], found.row["program"]))
+    assert found.row["trained"] > 10 and found.row["off"] == [name] * bool(name)
 
 
-@pytest.mark.parametrize("name", [name for name in PARTS if name != AS_IT_IS])
+@pytest.mark.parametrize("name", ONE_OFF)
 def test_without_a_part_it_is_another_search(searched: dict[str, Searched], name: str) -> None:
     """Not only by its settings: other programs are trained, or on other seeds, or for longer."""
-    whole, without = searched[AS_IT_IS], searched[name]
+    whole, without = searched[""], searched[name]
     assert without.config != whole.config
     assert without.asked() != whole.asked() or without.row["steps"] != whole.row["steps"]
 
 
 def test_the_search_as_it_is_has_the_default_settings() -> None:
-    """But for what all searches of the study share."""
-    shared = {"seed", "start", "tune_start", "closing_share"}
-    mine, default = parts.configured(AS_IT_IS, 100).to_json(), Config().to_json()
-    assert {key for key in mine if mine[key] != default[key]} == shared
+    """But for the closing, which is no part of the search."""
+    mine, default = parts.config_without(WHOLE, 0).to_json(), configured({}).to_json()
+    assert {key for key in mine if mine[key] != default[key]} == {"closing_share"}
+
+
+def test_in_the_design_each_part_is_off_in_half_of_the_searches_of_every_three_others() -> None:
+    """Resolution IV: no part is mistaken for what two others do together."""
+    ways = list(design())
+    assert len(set(ways)) == 16 and WHOLE in ways and frozenset(PARTS) in ways
+    signs = {name: np.array([-1 if name in off else 1 for off in ways]) for name in PARTS}
+    for name, sign in signs.items():
+        assert sign.sum() == 0
+        others = [each for each in PARTS if each != name]
+        assert all(sign @ signs[other] == 0 for other in others)
+        assert all(sign @ (signs[a] * signs[b]) == 0 for a, b in combinations(others, 2))
 
 
 def test_searches_that_were_done_are_not_done_again_and_seeds_go_in_order() -> None:
-    names = [AS_IT_IS, "probe"]
-    todo = list(parts.missing([], names, range(100, 103), 3))
-    assert todo == [(name, seed) for seed in range(100, 103) for name in names]
-    rows = [{"part": name, "seed": seed, "minutes": 3.0} for name, seed in todo[:3]]
-    assert list(parts.missing(rows, names, range(100, 103), 3)) == todo[3:]
-    assert list(parts.missing(rows, names, range(100, 103), 9)) == todo
+    todo = list(parts.missing([], range(100, 102)))
+    assert todo == [(off, seed) for seed in (100, 101) for off in SEARCHES]
+    rows = [{"off": sorted(off), "seed": seed} for off, seed in todo[:3]]
+    assert list(parts.missing(rows, range(100, 102))) == todo[3:]
 
 
-def test_the_table_tells_what_a_part_brings_with_its_interval() -> None:
-    ends = {AS_IT_IS: [0.03, 0.05, 0.04, 0.06], "probe": [0.01, 0.03, 0.035]}
+def test_the_table_finds_what_each_part_brings_whatever_the_seeds_are_worth() -> None:
+    rng = np.random.default_rng(0)
+    truth = dict(zip(PARTS, rng.normal(0, 0.02, len(PARTS)), strict=True))
     rows = [
-        {"part": name, "seed": seed, "minutes": 3.0, "trained": 100, "fresh": end}
-        for name, all_of in ends.items()
-        for seed, end in enumerate(all_of)
+        {
+            "off": sorted(off),
+            "seed": seed,
+            "trained": 100,
+            "fresh": 0.1 * seed - sum(truth[name] for name in off) + rng.normal(0, 0.004),
+        }
+        for seed in range(3)
+        for off in design()
     ]
-    first, part = parts_table.table(rows).splitlines()[2:]
-    assert first == "| 3 | as it is | nothing | 4 | 100 | +0.0450 | - |"
-    found = ttest_rel(ends[AS_IT_IS][:3], ends["probe"])
-    low, high = found.confidence_interval()
-    error = fmean([0.02, 0.02, 0.005]) / found.statistic
-    assert part.endswith(f"| +0.0150 ± {error:.4f} ({low:+.4f} to {high:+.4f}) |")
+    found = parts_table.effects(rows)
+    for name, effect in found.items():
+        off = [row["fresh"] for row in rows if name in row["off"]]
+        on = [row["fresh"] for row in rows if name not in row["off"]]
+        assert effect.mean == pytest.approx(fmean(on) - fmean(off))
+        assert abs(effect.mean - truth[name]) < 2 * effect.half
+        assert effect.error == pytest.approx(2 * 0.004 / len(rows) ** 0.5, rel=0.5)
+        assert f"{effect.mean:+.4f} ± {effect.error:.4f}" in parts_table.table(rows)
 
 
 def test_the_readme_of_the_search_shows_what_the_parts_bring() -> None:

@@ -1,11 +1,15 @@
-"""`python -m evolve.studies.parts FILE [PART...]`: what each part of the search is worth.
+"""`python -m evolve.studies.parts FILE`: what each part of the search is worth.
 
-The search as it is, and with one of its parts switched off or set otherwise, or several, all for
-the same time: processor time of driver and worker together, so a part that costs time pays for
-it, whatever else the machine does. With `--minutes 3 9` there are results after 3 and after 9.
-They begin with an AdamW that is tuned already. What counts is not what a search says of its best
-program, which is partly luck, but what that program is worth on fresh seeds. One JSON line in FILE
-per result; what is there already is not done again.
+Eight parts are switched off and on in the sixteen ways of a factorial design (2^(8-4), resolution
+IV: Box and Hunter, "The 2^(k-p) fractional factorial designs", 1961), so that every search tells
+something of every part, and what two parts do together is not mistaken for what one does alone.
+The search as it is and the one without any of the eight are among the sixteen. Two parts without
+which there is next to nothing are switched off alone.
+
+A search is that of `evolve run`, for six minutes of processor time of driver and worker together:
+a part that costs time pays for it, and it is the same whatever else the machine does. What counts
+is not what a search says of its best program, which is partly luck, but what that program is
+worth on fresh seeds. One JSON line in FILE per search; what is there already is not done again.
 
 `python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
 """
@@ -17,69 +21,79 @@ import atexit
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from evolve.budget import SECONDS, Budget
 from evolve.judge import comparison
 from evolve.judge.trials import Trials
+from evolve.judge.tuning import tuned_start
 from evolve.search.config import Config
 from evolve.search.driver import Driver, worker_setup
 from evolve.search.fitness import Losses
-from evolve.search.log import RunLog
+from evolve.search.log import START, RunLog
+from evolve.session import configured, facts
 from evolve.studies.calibration import read
 from evolve.studies.rediscovery import commit
 from evolve.workers import Pool, SerialPool
 from evolve.workers.base import START_LIMIT
 from primitives.text import from_text
 
-#: AdamW with the constants that are recorded for the default task.
-START = """\
-def train(w, g, m, v, lr):
-    g2 = square(g)
-    m = interp(g, m, 0.5061074)
-    v = interp(g2, v, 0.8336147)
-    sqrt_v = sqrt(v)
-    update = m / sqrt_v
-    wd = w * 0.015164837
-    update = update + wd
-    lr = lr * 0.023232082
-    update = update * lr
-    return update, m, v
-"""
-#: The search as it is, against which every part is held.
-AS_IT_IS = "as it is"
-#: Minutes of a search, searches of each part, their first seed, and fresh seeds of each result.
-MINUTES, SEEDS, FIRST_SEED, FRESH = 3.0, 6, 100, 16
+#: Minutes of a search, the first seed, seeds, and fresh seeds of each result.
+MINUTES, FIRST_SEED, SEEDS, FRESH = 6.0, 100, 2, 16
 
 
 class Part(NamedTuple):
     """A part of the search: what is done in its place, and the settings that do so."""
 
     instead: str
-    settings: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Any]
 
 
+#: The parts of the design, in its order.
 PARTS: dict[str, Part] = {
-    AS_IT_IS: Part("nothing"),
     "elite": Part("all parents by tournament", {"elite_share": 0.0}),
     "insertions where it counts": Part("at a random place", {"on_edges": 0.0}),
     "fitting": Part("children are trained as they come", {"fitting": False}),
     "parsimony": Part("statements cost nothing", {"complexity_cost": 0.0}),
     "few tries of a structure": Part("as many as come, not two", {"structure_tries": 10**6}),
-    "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
-    "bonus for little tuned": Part("as if all were tuned", {"optimism": 0.0}),
-    "probe": Part("no steps before training, nor what needs them", {"probe": False}),
+    "structures kept for tuning": Part("of each niche the best alone", {"structures": 1}),
     "hurdles": Part("every training goes to its end", {"hurdle_slack": [1e9, 1e9]}),
-    "few seeds first": Part("every program is trained on 16", {"replicates": [16]}),
     "more seeds later": Part("every program is trained on one", {"replicates": [1]}),
 }
+#: Parts that are switched off alone.
+ALONE: dict[str, Part] = {
+    "probe": Part("no steps before training, nor fitting", {"probe": False}),
+    "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
+}
+
+
+def design() -> Iterator[frozenset[str]]:
+    """The parts that are off in each search of the design; in the first none are.
+
+    Each of the last four is off where the product of three of the first four says so.
+    """
+    for a, b, c, d in product((1, -1), repeat=4):
+        signs = (a, b, c, d, b * c * d, a * c * d, a * b * c, a * b * d)
+        yield frozenset(name for name, sign in zip(PARTS, signs, strict=True) if sign < 0)
+
+
+#: What is switched off in each search.
+SEARCHES = (*design(), *(frozenset({name}) for name in ALONE))
+
+
+def config_without(off: Iterable[str], seed: int) -> Config:
+    """The configuration of a default run without some parts, and without its closing."""
+    settings: dict[str, Any] = {"seed": seed, "closing_share": 0.0}
+    for name in off:
+        settings |= {**PARTS, **ALONE}[name].settings
+    return configured(settings)
 
 
 _pools: list[Pool] = []
@@ -127,90 +141,74 @@ def _processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def configured(name: str, seed: int) -> Config:
-    """The configuration of a search without a part."""
-    settings = {"seed": seed, "start": START, "tune_start": False, "closing_share": 0.0}
-    return Config.from_json({**settings, **PARTS[name].settings})
-
-
 def search(
-    name: str,
+    off: frozenset[str],
     seed: int,
-    budgets: Sequence[Budget],
+    budget: Budget,
     opened: Callable[[Config], Pool] = pool_of_this_process,
     driven: Callable[[RunLog, Pool], Driver] = metered,
-) -> list[dict[str, Any]]:
-    """One search, and what its best program is worth on fresh seeds when each budget is spent."""
-    config = configured(name, seed)
+) -> dict[str, Any]:
+    """One search, and what its best program is worth on fresh seeds."""
+    config = config_without(off, seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory())) / "run"
-        log = stack.enter_context(RunLog.create(folder, {"config": config.to_json()}))
+        log = stack.enter_context(RunLog.create(folder, facts(config, "adamw", str(budget))))
         pool = opened(config)
         driver = driven(log, pool)
-        rows: list[dict[str, Any]] = []
-        spent = 0.0
-        for budget in budgets:
-            driver.add_budget(budget._replace(amount=budget.amount - spent))
-            driver.search()
-            spent = budget.amount
-            best = log.record(driver.state.race.best() or 0)
-            assert best is not None
-            counts = {
-                "steps": driver.steps,
-                "generated": driver.state.generated,
-                "trained": driver.state.evaluated,
-            }
-            rows.append({"minutes": spent / 60, **counts, "program": best.program})
-        facts = {"part": name, "seed": seed, "commit": commit()}
-        return [
-            {**facts, **row, "fresh": worth(row["program"], pool, driver.untrained)} for row in rows
-        ]
+        driver.begin_with(tuned_start(pool, config, lambda: None))
+        driver.add_budget(budget)
+        driver.search()
+        start, best = log.record(START), log.record(driver.state.race.best() or START)
+        assert start is not None and best is not None
+        return {
+            "off": sorted(off),
+            "seed": seed,
+            "commit": commit(),
+            "minutes": budget.amount / 60,
+            "steps": driver.steps,
+            "generated": driver.state.generated,
+            "trained": driver.state.evaluated,
+            "start": start.program,
+            "program": best.program,
+            "fresh": worth(best.program, start.program, pool, driver.untrained),
+        }
 
 
-def worth(program: str, pool: Pool, untrained: Losses) -> float:
+def worth(program: str, start: str, pool: Pool, untrained: Losses) -> float:
     """The fitness of a program on fresh seeds, that of the start being 0; -1 if it fails."""
-    memory = len(from_text(START).slots)
-    trials, seeds = Trials(pool, memory=memory), comparison.seeds(comparison.FINAL, FRESH)
-    start, losses = trials.losses([from_text(t) for t in (START, program)], seeds)
-    assert start is not None
-    found = comparison.fitness(losses or {}, start, untrained)
+    memory, seeds = from_text(start), comparison.seeds(comparison.FINAL, FRESH)
+    base, losses = Trials(pool, memory=memory).losses([memory, from_text(program)], seeds)
+    assert base is not None
+    found = comparison.fitness(losses or {}, base, untrained)
     return -1.0 if found is None else found
 
 
 def missing(
-    rows: list[dict[str, Any]], names: Sequence[str], seeds: Sequence[int], minutes: float
-) -> Iterator[tuple[str, int]]:
-    """The searches still to be done, seed by seed: wherever it ends, parts have as many."""
-    done = {(row["part"], row["seed"]) for row in rows if row["minutes"] == minutes}
+    rows: list[dict[str, Any]], seeds: Sequence[int]
+) -> Iterator[tuple[frozenset[str], int]]:
+    """The searches still to be done, seed by seed."""
+    done = {(frozenset(row["off"]), row["seed"]) for row in rows}
     for seed in seeds:
-        for name in names:
-            if (name, seed) not in done:
-                yield name, seed
+        for off in SEARCHES:
+            if (off, seed) not in done:
+                yield off, seed
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="What each part of the search is worth.")
     parser.add_argument("results", type=Path)
-    parser.add_argument("parts", nargs="*", metavar="PART")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each part ({SEEDS})")
-    parser.add_argument("--first", type=int, default=FIRST_SEED, help=f"seed ({FIRST_SEED})")
-    parser.add_argument("--minutes", type=float, nargs="+", default=[MINUTES], help="of each (3)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each search ({SEEDS})")
     parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="searches (all cores)")
     asked = parser.parse_args(arguments)
-    if unknown := set(asked.parts) - PARTS.keys():
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    seeds = range(asked.first, asked.first + asked.seeds)
-    todo = missing(read(asked.results), asked.parts or list(PARTS), seeds, asked.minutes[-1])
-    budgets = [Budget(SECONDS, 60 * minutes) for minutes in asked.minutes]
-    context = get_context("spawn")
-    with ProcessPoolExecutor(asked.at_once, context) as processes:
-        jobs = [processes.submit(search, *each, budgets) for each in todo]
+    todo = missing(read(asked.results), range(FIRST_SEED, FIRST_SEED + asked.seeds))
+    budget = Budget(SECONDS, 60 * MINUTES)
+    with ProcessPoolExecutor(asked.at_once, get_context("spawn")) as processes:
+        jobs = [processes.submit(search, *each, budget) for each in todo]
         for done in as_completed(jobs):
-            for row in done.result():
-                with asked.results.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                told = ("part", "seed", "minutes", "trained", "fresh")
-                print(*(row[fact] for fact in told), flush=True)
+            row = done.result()
+            with asked.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(row["seed"], f"{row['fresh']:+.4f}", row["trained"], *row["off"], flush=True)
 
 
 if __name__ == "__main__":

@@ -6,64 +6,86 @@ From what `parts` measured: `discovered/parts.jsonl`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
-from scipy.stats import t as student
+import numpy as np
+from scipy.special import stdtrit
 
 from evolve.studies.calibration import read
 from evolve.studies.found_programs import ROOT, replaced
-from evolve.studies.parts import AS_IT_IS, PARTS
+from evolve.studies.parts import ALONE, PARTS, design
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
-#: Each row of the table, and what is done in its place. Those in brackets are in the history of
-#: the project: commits c7282eb (a surrogate), 8deb531 (none of the four), and 447a11e, whose
-#: driver proposed, looked and guessed by itself.
-ROWS = {
-    **{name: part.instead for name, part in PARTS.items()},
-    "(a surrogate)": "the best of sixteen children, as far as can be guessed",
-    "(none of the four)": "no elite, insertions anywhere, no fitting, no parsimony",
-    "(the engine before)": "a driver that does the work of the workers",
-    "(the engine before, no surrogate)": "it does not guess",
-    "(the engine before, no parsimony)": "statements cost nothing",
-    "(the engine before, bare)": "no surrogate, no elite, insertions anywhere",
-}
+
+
+class Effect(NamedTuple):
+    """What a part brings, in fitness: the mean, its standard error and half the 95 % interval."""
+
+    mean: float
+    error: float
+    half: float
+
+    def __str__(self) -> str:
+        low, high = self.mean - self.half, self.mean + self.half
+        return f"{self.mean:+.4f} ± {self.error:.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def effects(rows: Sequence[dict[str, Any]]) -> dict[str, Effect]:
+    """What each part of the design brings, by least squares over all searches of the design.
+
+    The fitness is a number for each seed, and for each part half of what it brings, more where
+    it is on and less where it is off. What is left over is luck, by which the errors are told.
+    """
+    seeds = sorted({row["seed"] for row in rows})
+    table = np.array(
+        [
+            [float(row["seed"] == seed) for seed in seeds]
+            + [-0.5 if name in row["off"] else 0.5 for name in PARTS]
+            for row in rows
+        ]
+    )
+    fresh = np.array([row["fresh"] for row in rows])
+    found, *_ = np.linalg.lstsq(table, fresh, rcond=None)
+    freedom = len(rows) - table.shape[1]
+    luck = float(np.sum((fresh - table @ found) ** 2)) / freedom
+    errors = np.sqrt(luck * np.diag(np.linalg.inv(table.T @ table)))
+    times = float(stdtrit(freedom, 0.975))
+    return {
+        name: Effect(float(mean), float(error), times * float(error))
+        for name, mean, error in zip(PARTS, found[len(seeds) :], errors[len(seeds) :], strict=True)
+    }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: what searches without a part come to, and what that part brings.
-
-    A part brings what the search as it is comes to, less what it comes to without, paired seed
-    by seed.
-    """
-    heads = ["minutes", "part", "in its place", "seeds", "trained", "fitness", "brings"]
+    """Markdown: what each part brings, and what some searches came to."""
+    ways = set(design())
+    of_design = [row for row in rows if frozenset(row["off"]) in ways]
+    brings = effects(of_design)
+    heads = ["part", "in its place", "brings, in fitness"]
     lines = [heads, ["---"] * len(heads)]
-    for minutes in sorted({row["minutes"] for row in rows}):
-        after = [row for row in rows if row["minutes"] == minutes]
-        found = {name: {r["seed"]: r for r in after if r["part"] == name} for name in ROWS}
-        for name, mine in found.items():
-            if mine:
-                lines.append([f"{minutes:g}", name, ROWS[name], *_told(mine, found[AS_IT_IS])])
+    for name, effect in sorted(brings.items(), key=lambda item: -item[1].mean):
+        lines.append([name, PARTS[name].instead, str(effect)])
+    return f"{_markdown(lines)}\n\n{_markdown(_some(rows))}"
+
+
+def _some(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The search as it is, without all parts of the design, and without each of the others."""
+    heads = ["search", "seeds", "trained", "fitness of each"]
+    some = {"as it is": frozenset[str](), "without the eight": frozenset(PARTS)}
+    some |= {f"without *{name}*: {part.instead}": frozenset({name}) for name, part in ALONE.items()}
+    lines = [heads, ["---"] * len(heads)]
+    for name, off in some.items():
+        own = [row for row in rows if frozenset(row["off"]) == off]
+        each = ", ".join(f"{row['fresh']:+.4f}" for row in sorted(own, key=lambda r: r["seed"]))
+        trained = f"{fmean(row['trained'] for row in own):,.0f}" if own else "-"
+        lines.append([name, str(len(own)), trained, each])
+    return lines
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _told(mine: dict[int, dict[str, Any]], whole: dict[int, dict[str, Any]]) -> list[str]:
-    """Of a row: seeds, trainings, fitness, and what the part brings."""
-    pairs = [whole[seed]["fresh"] - mine[seed]["fresh"] for seed in mine if seed in whole]
-    return [
-        str(len(mine)),
-        f"{fmean(row['trained'] for row in mine.values()):,.0f}",
-        f"{fmean(row['fresh'] for row in mine.values()):+.4f}",
-        "-" if mine is whole or len(pairs) < 2 else paired(pairs),
-    ]
-
-
-def paired(pairs: Sequence[float]) -> str:
-    """Mean, standard error and 95 % interval (Student's t) of paired differences."""
-    mean, error = fmean(pairs), stdev(pairs) / len(pairs) ** 0.5
-    half = error * student.ppf(0.975, len(pairs) - 1)
-    return f"{mean:+.4f} ± {error:.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
 
 
 def written(readme: str) -> str:
