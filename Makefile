@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 # A stamp is made last, so that an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -31,6 +31,10 @@ lint: $(VENV)/.complete
 
 bench: $(VENV)/.complete
 	$(BIN)/python -m tests.benchmarks
+
+# Tries for up to two hours on two cores to break what README promises, and ends in a table.
+soak: $(VENV)/.complete
+	EVOLVE_LONG=1 $(BIN)/python -m pytest -m promise --numprocesses 2 --dist worksteal
 
 clean:
 	rm -rf $(VENV)

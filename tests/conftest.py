@@ -1,9 +1,10 @@
-"""Fixtures that several tests share."""
+"""Fixtures that several tests share, and the table at the end of `make soak`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,44 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
         yield
+
+
+Tried = Callable[[str, int], None]
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> Tried:
+    """Note how often something was tried, for the table of promises."""
+    return lambda what, count: request.node.user_properties.append((what, count))
+
+
+PROMISE = "promise"
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers(PROMISE):
+            item.user_properties.append((PROMISE, mark.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Of each promise the tests that tried to break it, and what they tried."""
+    if os.environ.get("EVOLVE_LONG") != "1":
+        return
+    tests: dict[int, Counter[str]] = {}
+    tries: dict[int, Counter[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(outcome):
+            facts = [*getattr(report, "user_properties", ())]
+            for number in {value for name, value in facts if name == PROMISE}:
+                tests.setdefault(number, Counter())[outcome] += 1
+                found = tries.setdefault(number, Counter())
+                found.update({name: value for name, value in facts if name != PROMISE})
+    terminalreporter.section("promises")
+    for number, outcomes in sorted(tests.items()):
+        told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        more = "; ".join(f"{count:,} {what}" for what, count in tries[number].items())
+        terminalreporter.write_line(f"{number:3}  {told:24} {more}")
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ below gets that trouble at the next loss.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 
 from proxy_tasks.task import Splits, Task
 
-NAN, HANG, EXIT, MEMORY, RAISE, PRINT = 1, 2, 3, 4, 5, 6
+NAN, HANG, EXIT, MEMORY, RAISE, PRINT, SEGFAULT, ABORT, KILLED = range(1, 10)
 FIELDS: dict[str, Any] = {"name": "trouble", "width": 2, "batch": 2, "steps": 8}
 
 
@@ -44,8 +46,22 @@ class Trouble(Fine):
         import jax.numpy as jnp
 
         which = jax.lax.stop_gradient(jnp.round(params["w"][0] / 10.0).astype(jnp.int32))
-        branches = [_nothing, _nan, _hang, _called, _called, _called, _called]
+        branches = [_nothing, _nan, _hang, *[_called] * (KILLED - HANG)]
         return super().loss(params, batch) + jax.lax.switch(which, branches, which)
+
+
+class Poisoned(Fine):
+    """Some weights that a program may come to end the process, each in a way of its own."""
+
+    def loss(self, params: Any, batch: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        digits = jax.lax.stop_gradient(jnp.abs(params["w"][0]) * 1e5).astype(jnp.int32) % 400
+        ends = jnp.array([EXIT, SEGFAULT, ABORT, KILLED, RAISE], jnp.int32)
+        which = jnp.where(digits < len(ends), ends[jnp.minimum(digits, len(ends) - 1)], 0)
+        poison = jax.lax.cond(which > 0, _called, _nothing, which)
+        return super().loss(params, batch) + poison
 
 
 def _nothing(which: Any) -> Any:
@@ -87,6 +103,12 @@ def _act(which: Any) -> Any:
             os.write(1, b'{"tasks": {}}\n')
             os.write(2, b"to the log\n")
             assert sys.stdin.read() == ""
+        case 7:
+            ctypes.string_at(0)
+        case 8:
+            os.abort()
+        case 9:  # as the kernel does when memory runs out
+            os.kill(os.getpid(), signal.SIGKILL)
     return np.float32(0.0)
 
 
@@ -141,6 +163,7 @@ class Unlearnable(Fine):
 
 fine = Fine(**FIELDS)
 trouble = Trouble(**FIELDS)
+poisoned = Poisoned(**FIELDS)
 raises_in_init = RaisesInInit(**FIELDS)
 raises_in_loss = RaisesInLoss(**FIELDS)
 raises_in_splits = RaisesInSplits(**FIELDS)

@@ -77,6 +77,7 @@ def trained(run: Path, least: int) -> bool:
     return reached(run, count("programs WHERE outcome IS NOT NULL AND source IS NULL", least))
 
 
+@pytest.mark.promise(12)
 def test_a_machine_may_join_and_be_lost(tmp_path: Path, cluster: tuple[str, list[Node]]) -> None:
     address, nodes = cluster
     (tmp_path / "run.toml").write_text(SETTINGS)

@@ -60,6 +60,7 @@ def compared(folder: Path) -> list[tuple[Any, ...]]:
         return log.compared()
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("budget", [Budget(EVALUATIONS, 60), Budget("steps", 12_000)], ids=str)
 @pytest.mark.parametrize("in_flight", [1, 3, 16])
 def test_the_order_in_which_answers_arrive_does_not_matter(
@@ -76,6 +77,7 @@ def test_the_order_in_which_answers_arrive_does_not_matter(
     assert len(logs[0]) > 60
 
 
+@pytest.mark.promise(1)
 @settings(max_examples=25)
 @given(
     deaths=st.lists(st.integers(0, 40), min_size=1, max_size=5),

@@ -180,6 +180,7 @@ def test_readers_cannot_write(folder: Path) -> None:
         log.add(record(300))
 
 
+@pytest.mark.promise(10)
 def test_there_is_one_writer(folder: Path) -> None:
     message = f"another process works on '{folder}'; wait for it or stop it"
     with RunLog.open(folder, write=True):
@@ -263,6 +264,7 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize("how", ["empty", "garbage", "short", "half", "holes"])
 @pytest.mark.parametrize("write", [False, True])
 def test_damage_is_named(folder: Path, how: str, write: bool) -> None:
@@ -278,6 +280,7 @@ def test_damage_is_named(folder: Path, how: str, write: bool) -> None:
     assert (folder / LOCK).exists()
 
 
+@pytest.mark.promise(7)
 def test_a_file_that_cannot_be_opened_is_no_damage(tmp_path: Path) -> None:
     """A full disk, missing rights: an internal failure, and no advice to restore a copy."""
     with RunLog.create(tmp_path / "run", FACTS) as log:

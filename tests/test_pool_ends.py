@@ -59,6 +59,7 @@ def test_a_worker_that_dies_between_evaluations_is_replaced() -> None:
             outcome(pool, evaluate(DESCENT))
 
 
+@pytest.mark.promise(2)
 def test_a_worker_that_is_killed_at_work_is_a_crash() -> None:
     others = workers()
     with SerialPool(SETUP) as pool:
@@ -262,6 +263,7 @@ with SerialPool(SETUP) as pool:
 """
 
 
+@pytest.mark.promise(3)
 def test_a_hanging_worker_does_not_outlive_a_driver_that_was_killed() -> None:
     command = [sys.executable, "-c", DRIVER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE) as driver:

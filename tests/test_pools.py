@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks_that_fail import EXIT, HANG, MEMORY, NAN, PRINT, RAISE
+from tasks_that_fail import ABORT, EXIT, HANG, KILLED, MEMORY, NAN, PRINT, RAISE, SEGFAULT
 from test_evaluation import DESCENT, TROUBLE, evaluate, setting
 
 from evolve.workers import Finished, Pool, SerialPool, Setup, open_pool
@@ -63,14 +63,15 @@ PROGRAMS = [to_text(zoo(name)) for name in ("adamw", "lion", "sgd")] + [DESCENT]
 FIRST: dict[str, Any] = {}
 
 
+@pytest.mark.promise(5)
 def test_pools_give_the_same_bits(pool: Pool) -> None:
     requests = {
         number: evaluate(program, tasks=["quadratic", TROUBLE], hurdles={"quadratic": [0.6, 0.5]})
-        for number, program in enumerate(PROGRAMS * 3)
+        for number, program in enumerate(PROGRAMS + PROGRAMS[::-1] + PROGRAMS)
     }
     done = gather(pool, requests)
     answers = [done[number].answer for number in sorted(done)]
-    assert answers[:4] == answers[4:8] == answers[8:]
+    assert answers[:4] == answers[4:8][::-1] == answers[8:]
     assert {answer["outcome"] for answer in answers} >= {status.FINISHED}
     FIRST.setdefault("answers", answers)
     assert answers == FIRST["answers"]
@@ -84,6 +85,7 @@ def test_pools_describe_the_tasks_alike(pool: Pool) -> None:
     assert pool.tasks == FIRST["tasks"]
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize(
     ("program", "expected", "detail"),
     [
@@ -93,8 +95,21 @@ def test_pools_describe_the_tasks_alike(pool: Pool) -> None:
         (setting(10 * MEMORY), status.OUT_OF_MEMORY, "MemoryError: no room"),
         (setting(10 * RAISE), status.FAILED, "ValueError: out of order"),
         (setting(10 * EXIT), status.CRASHED, ""),
+        (setting(10 * SEGFAULT), status.CRASHED, ""),
+        (setting(10 * ABORT), status.CRASHED, ""),
+        (setting(10 * KILLED), status.CRASHED, ""),
     ],
-    ids=["finished", "not_finite", "diverged", "out_of_memory", "failed", "crashed"],
+    ids=[
+        "finished",
+        "not_finite",
+        "diverged",
+        "out_of_memory",
+        "failed",
+        "exit",
+        "segfault",
+        "abort",
+        "killed",
+    ],
 )
 def test_every_outcome_is_recorded_and_the_pool_goes_on(
     pool: Pool, program: str, expected: str, detail: str | None
@@ -112,6 +127,7 @@ def test_a_hurdle_stops_a_training(pool: Pool) -> None:
     assert answer["outcome"] == status.STOPPED
 
 
+@pytest.mark.promise(3)
 def test_the_time_limit_is_from_when_an_evaluation_begins(pool: Pool) -> None:
     """Waiting in the queue behind a hanging one does not count, nor does a new worker's start."""
     hanging = {key: setting(10 * HANG) for key in range(pool.size)}

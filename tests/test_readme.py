@@ -120,6 +120,15 @@ def test_pages_are_short(page: Path) -> None:
     assert len(lines) - len(tables) <= MOST
 
 
+def test_every_promise_has_a_test_that_tries_to_break_it() -> None:
+    found = re.findall(r"^\| (\d+) \|.*\| `(\w+)` \|$", README.read_text(), re.M)
+    assert [int(number) for number, _ in found] == list(range(1, 18))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for number, name in found:
+        decorators = re.search(rf"((?:^[@ \])].*\n)+)^def {name}\(", tests, re.M)
+        assert decorators and f"@pytest.mark.promise({number})" in decorators[1], name
+
+
 PROGRAM = re.compile(r"^def train\(w, g", re.M)
 
 

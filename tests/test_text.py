@@ -291,6 +291,7 @@ print(json.dumps(sorted(seen)))
 """
 
 
+@pytest.mark.promise(9)
 def test_nothing_of_the_text_is_executed():
     """While hostile text is read, the only audited action is the parse."""
     texts = json.dumps([LION, *(bad for bad, _ in BAD.values())])
@@ -316,7 +317,8 @@ def scrambled():
     return st.lists(pieces, max_size=30).map("".join)
 
 
-@settings(max_examples=examples(400, 30_000))
+@pytest.mark.promise(16)
+@settings(max_examples=examples(400, 100_000))
 @given(st.one_of(st.text(max_size=200), scrambled()), st.integers(0, len(LION)), st.booleans())
 def test_any_text_is_a_program_or_a_program_error(noise, place, inside):
     noisy = LION[:place] + noise + LION[place:] if inside else noise

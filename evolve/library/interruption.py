@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ class Interruption:
 
     While the workers start, it is raised at once. Before that, when there may be no run to go on
     with yet, and later, when the driver looks up often, only by `check`: an exception raised in
-    the middle of native code may be lost there, or come back as another.
+    the middle of native code may be lost there, or come back as another. A second signal ends
+    the process at once: the workers notice, and what was committed stays all the same.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,9 +42,10 @@ class Interruption:
             raise Interrupted(self._received, self._folder)
 
     def _receive(self, number: int, frame: object) -> None:
+        if self._received is not None:
+            os.write(2, f"evolve: {Interrupted(number, self._folder)}\n".encode())
+            os._exit(128 + number)
         self._received = number
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)  # let the workers be ended in peace
         if self.at_once:
             self.check()
 

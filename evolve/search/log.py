@@ -6,6 +6,7 @@ cache and hall of fame are folds over the rows. What the clock decides, and
 when, is kept apart, in `sessions`, `timings` and clock events; everything else
 is equal for equal configurations and budgets (`compared`).
 
+Every row ends in a checksum, since SQLite does not notice a byte that flips inside of a value.
 One writer, which holds a lock on the run folder; readers open read-only.
 """
 
@@ -15,6 +16,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy, quoted
 
 FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 9
+FORMAT = 10
 #: The number of the start program.
 START = 0
 #: The mutation of a row that trains its parent on more seeds: no program of its own.
@@ -32,7 +34,7 @@ MORE_SEEDS = "more seeds"
 _APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
 
 _SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER);
 CREATE TABLE programs (
     number INTEGER PRIMARY KEY, draft INTEGER, parent INTEGER,
     mutation TEXT NOT NULL, detail TEXT NOT NULL,
@@ -40,13 +42,13 @@ CREATE TABLE programs (
     program TEXT NOT NULL, functional_hash TEXT NOT NULL, structure TEXT NOT NULL,
     statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
     seeds INTEGER NOT NULL, source INTEGER, hurdles TEXT,
-    outcome TEXT, fitness REAL, losses TEXT, steps INTEGER);
+    outcome TEXT, fitness REAL, losses TEXT, steps INTEGER, checksum INTEGER);
 CREATE TABLE trainings (
     sequence INTEGER PRIMARY KEY, training TEXT NOT NULL, losses TEXT NOT NULL,
-    steps INTEGER NOT NULL);
+    steps INTEGER NOT NULL, checksum INTEGER);
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, kind TEXT NOT NULL,
-    data TEXT NOT NULL, clock INTEGER NOT NULL);
+    data TEXT NOT NULL, clock INTEGER NOT NULL, checksum INTEGER);
 CREATE TABLE sessions (
     number INTEGER PRIMARY KEY, started TEXT NOT NULL, seconds REAL NOT NULL, data TEXT NOT NULL);
 CREATE TABLE timings (number INTEGER PRIMARY KEY, seconds REAL NOT NULL);
@@ -126,6 +128,13 @@ class Record:
 
 
 _COLUMNS = tuple(Record.__dataclass_fields__)
+#: The columns of each table whose rows are sealed.
+_SEALED = {
+    "programs": _COLUMNS,
+    "meta": ("key", "value"),
+    "events": ("programs", "kind", "data", "clock"),
+    "trainings": ("training", "losses", "steps"),
+}
 _JSON = ("hurdles", "losses")
 
 
@@ -192,6 +201,8 @@ class RunLog:
                 _check(folder, connection)
                 if write:
                     _configure(connection)
+            except UnicodeDecodeError:  # of the message that tells what is wrong
+                raise _explained(folder, sqlite3.DatabaseError("its schema")) from None
             except sqlite3.DatabaseError as error:
                 raise _explained(folder, error) from None
             failed.pop_all()
@@ -213,7 +224,13 @@ class RunLog:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What happens inside is in the file entirely or not at all."""
+        """What happens inside is in the file entirely or not at all.
+
+        Raises:
+            EvolveError: if somebody removed the file: what is written now, nobody would find.
+        """
+        if not (self.folder / FILE).exists():
+            raise EvolveError(f"the run folder '{self.folder}' was removed; the run is lost")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -225,9 +242,7 @@ class RunLog:
 
     def add(self, record: Record) -> None:
         """Append a program."""
-        row = [_dump(name, getattr(record, name)) for name in _COLUMNS]
-        marks = ", ".join("?" * len(_COLUMNS))
-        self._connection.execute(f"INSERT INTO programs VALUES ({marks})", row)
+        self._insert("programs", [_dump(name, getattr(record, name)) for name in _COLUMNS])
 
     def settle(self, record: Record, seconds: float | None = None) -> None:
         """Add the outcome to a program that was added before."""
@@ -237,17 +252,18 @@ class RunLog:
             "UPDATE programs SET outcome = ?, fitness = ?, losses = ?, steps = ? WHERE number = ?",
             [*values, record.number],
         )
+        self._seal("programs", record.number)
         if record.mutation == MORE_SEEDS:
             update = "UPDATE programs SET fitness = ? WHERE number = ?"
             self._connection.execute(update, (record.fitness, record.parent))
+            self._seal("programs", record.parent)
         if seconds is not None:
             timing = (record.number, seconds)
             self._connection.execute("INSERT OR REPLACE INTO timings VALUES (?, ?)", timing)
 
     def records(self, where: str = "1", parameters: tuple[Any, ...] = ()) -> Iterator[Record]:
         """The programs in order; `where` is an SQL condition."""
-        query = f"SELECT * FROM programs WHERE {where} ORDER BY number"
-        for row in self._connection.execute(query, parameters):
+        for row in self._rows("programs", f"{where} ORDER BY number", parameters):
             values = dict(zip(_COLUMNS, row, strict=True))
             for name in _JSON:
                 values[name] = None if values[name] is None else json.loads(values[name])
@@ -290,42 +306,33 @@ class RunLog:
 
     def set_meta(self, key: str, value: Any) -> None:
         """Keep a fact about the run."""
-        row = (key, json.dumps(value, sort_keys=True))
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+        self._insert("meta", [key, json.dumps(value, sort_keys=True)])
 
     def meta(self, key: str) -> Any:
         """A fact about the run; None if it is not known."""
-        rows = self.select("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
+        for _, value in self._rows("meta", "key = ?", (key,)):
+            return json.loads(value)
+        return None
 
     def add_event(self, programs: int, kind: str, data: Any, clock: bool = False) -> None:
         """Record that something happened after `programs` proposals."""
-        self._connection.execute(
-            "INSERT INTO events (programs, kind, data, clock) VALUES (?, ?, ?, ?)",
-            (programs, kind, json.dumps(data, sort_keys=True), clock),
-        )
+        self._insert("events", [programs, kind, json.dumps(data, sort_keys=True), clock])
 
     def events(self, kind: str | None = None) -> list[tuple[int, str, Any]]:
         """`(programs, kind, data)` of every event, or of those of one kind."""
-        query = (
-            "SELECT programs, kind, data FROM events "
-            "WHERE ?1 IS NULL OR kind = ?1 ORDER BY sequence"
-        )
-        return [(n, name, json.loads(data)) for n, name, data in self.select(query, (kind,))]
+        rows = self._rows("events", "?1 IS NULL OR kind = ?1 ORDER BY sequence", (kind,))
+        return [(n, name, json.loads(data)) for n, name, data, _ in rows]
 
     def add_training(
         self, training: list[Any], losses: dict[str, float] | None, steps: int
     ) -> None:
         """Record a training of the closing: what was asked for, and what it came to."""
-        row = (json.dumps(training), json.dumps(losses, sort_keys=True), steps)
-        query = "INSERT INTO trainings (training, losses, steps) VALUES (?, ?, ?)"
-        self._connection.execute(query, row)
+        row = [json.dumps(training), json.dumps(losses, sort_keys=True), steps]
+        self._insert("trainings", row)
 
     def trainings(self) -> Iterator[tuple[list[Any], dict[str, float] | None, int]]:
         """The trainings of the closing, in order."""
-        for training, losses, steps in self.select(
-            "SELECT training, losses, steps FROM trainings ORDER BY sequence"
-        ):
+        for training, losses, steps in self._rows("trainings", "1 ORDER BY sequence"):
             yield json.loads(training), json.loads(losses), steps
 
     def open_session(self, number: int, started: str) -> None:
@@ -340,6 +347,30 @@ class RunLog:
             (seconds, json.dumps(data, sort_keys=True), number),
         )
 
+    def _insert(self, table: str, values: list[Any]) -> None:
+        """Append a row with its checksum; a fact may take the place of an older one."""
+        columns, how = _SEALED[table], "REPLACE" if table == "meta" else "INSERT"
+        cursor = self._connection.execute(
+            f"{how} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+            values,
+        )
+        self._seal(table, cursor.lastrowid)
+
+    def _seal(self, table: str, row: int | None) -> None:
+        checksum = f"checksum({', '.join(_SEALED[table])})"
+        update = f"UPDATE {table} SET checksum = {checksum} WHERE rowid = ?"
+        self._connection.execute(update, (row,))
+
+    def _rows(
+        self, table: str, where: str, parameters: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows of a table without their checksums, which must be right."""
+        query = f"SELECT {', '.join(_SEALED[table])}, checksum FROM {table} WHERE {where}"
+        for *values, checksum in self._connection.execute(query, parameters):
+            if _checksum(*values) != checksum:
+                raise sqlite3.DatabaseError(f"a row of {table} is not as it was written")
+            yield tuple(values)
+
     def compared(self) -> list[tuple[Any, ...]]:
         """Everything that must be equal for equal configurations and budgets."""
         return [
@@ -352,11 +383,17 @@ class RunLog:
         ]
 
 
+def _checksum(*values: Any) -> int:
+    return zlib.crc32(repr(values).encode())
+
+
 def _dump(name: str, value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if name in _JSON and value is not None else value
 
 
 def _configure(connection: sqlite3.Connection) -> None:
+    """For writing."""
+    connection.create_function("checksum", -1, _checksum, deterministic=True)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may cost the last transactions, never the order or the soundness of the rest;
     # what is lost is proposed and trained again, with the same results.
@@ -377,15 +414,19 @@ def _check(folder: Path, connection: sqlite3.Connection) -> None:
             f"the log of '{folder}' has format {version}, older than {FORMAT}; "
             "use the version of evolve that began it, or start a new run"
         )
-    connection.execute("SELECT count(*) FROM meta").fetchone()
+    # Of the file's structure; what stands in the rows, their checksums tell.
+    ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
 
 
 def _explained(folder: Path, error: sqlite3.DatabaseError) -> EvolveError:
     """Damage is told apart from a full disk and other trouble with the file."""
+    why, *_ = str(error).splitlines() or [""]
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-        return BadInput(f"the log of '{folder}' is damaged ({error}); restore a copy")
-    return EvolveError(f"the log of '{folder}' cannot be used ({error}); check disk and rights")
+        return BadInput(f"the log of '{folder}' is damaged ({why}); restore a copy")
+    return EvolveError(f"the log of '{folder}' cannot be used ({why}); check disk and rights")
 
 
 def _lock(folder: Path) -> int:
