@@ -250,8 +250,8 @@ def test_a_structure_is_trained_so_often_until_something_better_is_found(tries: 
             counts[row.structure] += 1
             most = max(most, counts[row.structure])
         seen = len(fold.rows)
-        if before.race and before.race.best() != best:
-            best = before.race.best()
+        if before.race and next(iter(before.race.front()), None) != best:
+            best = next(iter(before.race.front()), None)
             counts.clear()
             reset += 1
     assert reset > 2 and most >= tries
@@ -394,7 +394,7 @@ def test_the_best_of_all_rounds_is_the_best() -> None:
     fold = Fold(config(patience=20, replicates=LADDER, **OPEN), lucky)
     best = float("-inf")
     for before, _ in states(fold, 300):
-        found = before.race.best() if before.race else None
+        found = next(iter(before.race.front()), None) if before.race else None
         value = before.race.expected(found) if found is not None else 0.0
         assert found is None or value >= best - 0.05  # seeds' effects become better known
         best = max(best, value)

@@ -15,7 +15,7 @@ from evolve.library.numbers import signed
 from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
 from evolve.search.log import START
-from evolve.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE, redundant_share
+from evolve.summary import PAPER_HIT_RATE, PAPER_REDUNDANT_SHARE, best_number, redundant_share
 from primitives.abstract import live_program
 from primitives.text import from_text, to_text
 
@@ -69,8 +69,9 @@ class Progress:
         now = time.monotonic()
         if self._quiet or now < self._next:
             return
-        self._next = now + (_PANEL_SECONDS if self._live else _LINE_SECONDS)
         snapshot = self._snapshot(driver)
+        took = time.monotonic() - now  # longer, the more programs there are
+        self._next = now + max(_PANEL_SECONDS if self._live else _LINE_SECONDS, 50 * took)
         if self._live:
             self._live.update(_panel(snapshot), refresh=True)
         else:
@@ -102,7 +103,7 @@ class Progress:
 
 
 def _champion(driver: Driver) -> int:
-    return driver.state.race.best() or START
+    return best_number(driver.log) or START
 
 
 def _best(driver: Driver) -> str:

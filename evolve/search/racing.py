@@ -51,7 +51,7 @@ class Result:
         structure: equal for programs that differ in constants alone.
         first: the first of its seeds; the others follow it.
         outcome: how its last training ended.
-        marks: the losses on every seed so far; empty once nobody needs them.
+        marks: the losses on every seed so far.
         seeds: on how many seeds it was trained.
         fitness: the mean over them; None if it has none.
     """
@@ -222,11 +222,6 @@ class Race:
         """The front of a niche, but for what is far behind its best."""
         least = self.best_of(niche) - NEAR
         return [number for number in self._fronts[niche] if self.worth(number) >= least]
-
-    def best(self) -> int | None:
-        """The best of all niches; None if none is better than the start program."""
-        front = self.front()
-        return front[0] if front else None
 
     def front(self) -> list[int]:
         """The fronts of all niches and rounds, of programs better than the start; best first."""

@@ -41,6 +41,7 @@ from evolve.search.log import START, RunLog
 from evolve.session import configured, facts
 from evolve.studies.calibration import read
 from evolve.studies.rediscovery import commit
+from evolve.summary import best_number
 from evolve.workers import Pool, SerialPool
 from evolve.workers.base import START_LIMIT
 from primitives.text import from_text
@@ -158,7 +159,7 @@ def search(
         driver.begin_with(tuned_start(pool, config, lambda: None))
         driver.add_budget(budget)
         driver.search()
-        start, best = log.record(START), log.record(driver.state.race.best() or START)
+        start, best = log.record(START), log.record(best_number(log) or START)
         assert start is not None and best is not None
         return {
             "off": sorted(off),
