@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,10 @@ def _svg(figure: Figure) -> str:
     for i, colour in enumerate(COLOURS):
         svg = svg.replace(colour, f"var(--series-{i})")
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    own = zlib.crc32(svg.encode())
+    # What is referred to gets a name that no other picture of the page has; the rest needs none.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>picture-{own}-", svg)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
