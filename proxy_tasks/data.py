@@ -68,8 +68,12 @@ def text_windows(length: int, validation: int = 512, heldout: int = 2048) -> Spl
     validation and one to the held-out split, and no window crosses a cut. Training windows
     overlap by half; the others do not overlap, and are taken at even distances.
     """
+    return windows_of(documentation_text(), length, validation, heldout)
+
+
+def windows_of(text: str, length: int, validation: int = 512, heldout: int = 2048) -> Splits:
+    """Windows of a text, as those of the documentation."""
     code = {character: token for token, character in enumerate(ALPHABET)}
-    text = documentation_text()
     tokens = np.array([code.get(c, len(ALPHABET)) for c in text], dtype=np.uint8)
     blocks = [tokens[i : i + BLOCK] for i in range(0, len(tokens), BLOCK)]
     train = [b for i, b in enumerate(blocks) if i % 10 not in (4, 9)]

@@ -99,14 +99,18 @@ def init_language_model(
     }
 
 
+def embedded(params: dict, tokens: jax.Array) -> jax.Array:
+    """The embeddings of tokens [examples, positions] and of their positions, as columns."""
+    places = jnp.tile(params["positions"], tokens.shape[0])
+    return params["embedding"][:, tokens.reshape(-1)] + places
+
+
 def language_model(params: dict, tokens: jax.Array, heads: int) -> jax.Array:
     """Logits of each next token, [vocabulary, examples * positions].
 
     tokens are integers [examples, positions].
     """
-    examples, positions = tokens.shape
-    x = params["embedding"][:, tokens.reshape(-1)] + jnp.tile(params["positions"], examples)
-    x = block(params["block"], x, heads, positions, causal=True)
+    x = block(params["block"], embedded(params, tokens), heads, tokens.shape[1], causal=True)
     return params["unembedding"] @ rms_norm(params["norm"], x)
 
 

@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -552,6 +553,45 @@ def test_without_a_network(folder: Path, reference: Path, workers: int) -> None:
     done = subprocess.run(["unshare", "-n", "sh", "-c", line], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert compared(run) == compared(reference)
+
+
+PYTHONS = [f"3.{minor}" for minor in (11, 12, 13)]
+
+
+def interpreter_of(version: str) -> str | None:
+    """Where that Python is, also where pyenv keeps it."""
+    kept = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python{version}"))
+    return next(map(str, kept), None) or shutil.which(f"python{version}")
+
+
+@pytest.mark.promise(13)
+@pytest.mark.parametrize("least", [False, True], ids=["newest", "least"])
+@pytest.mark.parametrize("version", PYTHONS)
+def test_every_python_and_the_least_versions(version: str, least: bool, tmp_path: Path) -> None:
+    """A fresh environment: install, search, export, and train with what was exported."""
+    python = interpreter_of(version)
+    if not LONG or python is None or (least and version != PYTHONS[0]):
+        pytest.skip("only in the long mode, where there is such a Python")
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["optax"]]
+    exact = "\n".join(line.replace(">=", "==") for line in wanted) if least else ""
+    (tmp_path / "constraints.txt").write_text(exact + "\n")
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env.pop("PYTHONPATH", None)
+    clone, own = tmp_path / "a clone", tmp_path / "venv" / "bin" / "python"
+    install = [own, "-m", "pip", "install", "--quiet", "--no-compile", "-c", "constraints.txt"]
+    commands = [
+        ["git", "clone", "--quiet", HERE.parent, clone],
+        [python, "-m", "venv", "venv"],
+        [*install, f"{clone}[optax]"],
+        [own, "-m", "evolve.cli", "run", "--budget", "30evals", "--tasks", "quadratic"],
+        [own, "-m", "evolve.cli", "export", "lion", "--to", "optax", "-o", "found.py"],
+        [own, "-c", "import found, jax; found.lion().init([jax.numpy.ones(3)])"],
+    ]
+    for command in commands:
+        given = [str(part) for part in command]
+        done = subprocess.run(given, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, (given, done.stdout[-1000:], done.stderr[-2000:])
 
 
 FIXTURES = HERE / "formats"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from fakes import Fold, config, stretches
+from scipy.stats import ttest_rel
 from strategies import replay_reference
 
 from evolve.export.catalog import TARGETS, emit
 from evolve.search.config import Config
 from evolve.search.mutation import CONSTANTS
 from evolve.studies import calibration as calibration
-from evolve.studies import found_programs, proxy_tables, table, way
+from evolve.studies import found_programs, proxy_tables, table, unseen, way
 from evolve.studies import rediscovery as study
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -280,3 +282,29 @@ def test_proxies_begin_with_the_constants_that_the_first_came_to() -> None:
 def test_candidates_are_tasks_that_workers_find_by_name(name: str) -> None:
     assert getattr(calibration, name) is calibration.CANDIDATES[name]
     assert calibration.CANDIDATES[name].steps > 0
+
+
+@pytest.mark.parametrize("name", unseen.TASKS)
+def test_unseen_tasks_are_found_by_name_and_count_their_weights(name: str) -> None:
+    task, rung = unseen.TASKS[name]
+    assert getattr(unseen, name) is task
+    large = task.at(rung)
+    assert large.weights() == sum(math.prod(shape) for shape in shapes(large))
+
+
+def shapes(task: Any) -> list[tuple[int, ...]]:
+    import jax
+
+    return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(task.init, jax.random.key(0)))]
+
+
+def test_the_table_of_unseen_tasks_compares_seed_by_seed() -> None:
+    losses = {"lion": [1.0, 1.2, 1.4], "muon": [0.9, 1.15, 1.25], "found": None}
+    facts = {"task": "mlp", "objective": "loss", "untrained": 3.2}
+    rows = [{**facts, "program": name, "losses": of} for name, of in losses.items()]
+    lines = unseen.table(rows, "loss", "lion").splitlines()[2:]
+    place = list(unseen.TASKS).index("mlp") + 2
+    cells = [line.split(" | ")[place - 1].strip(" |") for line in lines]
+    p = ttest_rel(losses["lion"], losses["muon"]).pvalue
+    assert cells == ["1.2000", f"+0.0500 (p = {p:.0e})", "failed"]
+    assert unseen.table(rows, "equal-memory", "lion").count("\n") == 1

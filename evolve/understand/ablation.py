@@ -168,7 +168,9 @@ class Ablation:
         """What the champion is proven to be equal to, if that is another structure."""
         steps = list(proven_steps(best.tuned[self.task]))
         if steps and analyse(steps[-1].after).structure != best.key:
-            yield self._variant(best, steps[-1].after, steps, "without what is proven to do nothing")
+            yield self._variant(
+                best, steps[-1].after, steps, "without what is proven to do nothing"
+            )
 
     def _variant(self, best: Structure, program: Program, steps: list[Step], how: str) -> Structure:
         starts = {name: [program] for name in best.tuned}
