@@ -206,6 +206,8 @@ def main(arguments: list[str] | None = None) -> None:
     with ProcessPoolExecutor(asked.at_once, get_context("spawn")) as processes:
         jobs = [processes.submit(search, *each, budget) for each in todo]
         for done in as_completed(jobs):
+            if done.exception():
+                processes.shutdown(wait=False, cancel_futures=True)
             row = done.result()
             with asked.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
