@@ -20,7 +20,7 @@ $(VENV)/.complete: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/evolve run --budget 5m --out $(DEMO)
 
-# About ten minutes on two cores, after an installation of two.
+# About a quarter of an hour on two cores, after an installation of two minutes.
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
