@@ -108,8 +108,9 @@ def pool_of_this_process(config: Config) -> Pool:
     (pool,) = _pools
     pool.setup = worker_setup(config)  # of another search, which proposes otherwise
     pool.submit(0, {"action": "prepare", **pool.setup.request}, START_LIMIT)
-    while pool.next(1.0) is None:
+    while (finished := pool.next(1.0)) is None:
         pass
+    pool.tasks = finished.answer["tasks"]  # on as many seeds as this search has
     return pool
 
 
