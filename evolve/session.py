@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evolve.budget import Budget
+from evolve.budget import SECONDS, Budget
 from evolve.closing import close_run, steps_wanted
 from evolve.judge import ending
 from evolve.judge.trials import Trials
@@ -21,6 +21,8 @@ from evolve.workers import Pool, Setup
 from primitives.text import to_text
 
 DEFAULT_START = "adamw"
+#: Of a time at most so much goes into the constants of the start program.
+TUNING_SHARE = 0.25
 
 
 def configured(settings: dict[str, Any]) -> Config:
@@ -95,13 +97,24 @@ def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) 
     for budget in budgets:
         driver.add_budget(budget)
     if log.meta("tuned_start") is None:
-        doing = "tuning the constants of the start program"
-        driver.begin_with(tuned_start(pool, driver.config, lambda: driver.watch(doing)))
+        driver.begin_with(_tuned(pool, driver))
     driver.search()
     ending.note_end(log, driver.state.proposed)
     driver.note_session()
     close_run(log, pool, driver.watch)
     driver.note_session()
+
+
+def _tuned(pool: Pool, driver: Driver) -> dict[str, Any]:
+    """The start program tuned, in no more than a share of a time."""
+    target = driver.target()
+    limited = target is not None and target.kind == SECONDS
+    seconds = TUNING_SHARE * (target.amount - driver.seconds) if target and limited else None
+
+    def watch(done: int) -> None:
+        driver.watch(f"tuning the constants of the start program: {done:,} trainings")
+
+    return tuned_start(pool, driver.config, watch, seconds)
 
 
 def _steps(log: RunLog, pool: Pool) -> int:

@@ -411,7 +411,7 @@ def test_outside_the_budget_a_rung_is_recorded_and_not_compared(fresh: Make) -> 
 def test_a_tuning_of_other_data_or_another_start_is_not_taken() -> None:
     of = settings_of(tune_start=True)
     pool = FakePool(of)
-    record = json.loads(json.dumps(tuning.tuned_start(pool, of, lambda: None)["tuning"]))  # type: ignore[arg-type]
+    record = json.loads(json.dumps(tuning.tuned_start(pool, of, lambda done: None)["tuning"]))  # type: ignore[arg-type]
     facts = pool.tasks
     assert tuning._found([record], facts, 1, ADAMW)
     other = {"a": {**facts["a"], "fingerprint": "other"}}
@@ -427,7 +427,7 @@ def test_a_damaged_cache_is_no_cache(content: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(content)
     of = settings_of(tune_start=True)
-    found = tuning.tuned_start(FakePool(of), of, lambda: None)  # type: ignore[arg-type]
+    found = tuning.tuned_start(FakePool(of), of, lambda done: None)  # type: ignore[arg-type]
     assert found["constants"] == "tuned"
 
 
@@ -448,7 +448,7 @@ def test_a_start_is_tuned_once_and_found_again(
 
     def begun(of: Config) -> tuple[dict[str, Any], int]:
         pool = FakePool(of)
-        found = tuning.tuned_start(pool, of, lambda: None)  # type: ignore[arg-type]
+        found = tuning.tuned_start(pool, of, lambda done: None)  # type: ignore[arg-type]
         return found, len(pool.submitted)
 
     tuned, trainings = begun(of)
@@ -470,7 +470,7 @@ def test_a_tuned_start_trains_better_and_keeps_its_structure(
 ) -> None:
     of = settings_of(tune_start=True)
     pool = FakePool(of)
-    program = tuning.tuned_start(pool, of, lambda: None)["program"]  # type: ignore[arg-type]
+    program = tuning.tuned_start(pool, of, lambda done: None)["program"]  # type: ignore[arg-type]
     level = [
         answer({"program": p, "tasks": ["a"], "seeds": [0], "split": "validation"})["losses"]["a"][
             0
@@ -558,3 +558,25 @@ def test_what_is_a_discovery(
         for kind, family in (("baseline", start), ("champion", champion)):
             log.add_event(0, kind, {"identity": {"family": family}})
         assert ending.is_discovery(log) is expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "least", "most"), [(0.0, 0, 0), (3.0, 1, 279), (1e6, 280, 280)]
+)
+def test_a_tuning_takes_no_longer_than_it_may(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, least: int, most: int
+) -> None:
+    """A training takes a hundredth of a second; and what was cut off is not taken for the whole."""
+    monkeypatch.setattr(tuning, "FIRST", 280)
+    of = settings_of(tune_start=True)
+    pool = FakePool(of)
+    clock = lambda: 0.01 * len(pool.submitted)  # noqa: E731
+    monkeypatch.setattr(tuning.time, "monotonic", clock)
+    done: list[int] = []
+    found = tuning.tuned_start(pool, of, done.append, seconds)["tuning"]  # type: ignore[arg-type]
+    assert least <= found["trials"][0] <= most
+    assert done[-1] > 0 and done == sorted(done)
+    if least == 1:
+        assert clock() <= 1.3 * seconds
+    kept = cache.read_cache("tunings.json") is not None
+    assert kept == (found["trials"][0] == tuning.FIRST)

@@ -33,6 +33,8 @@ VALIDATION, HELDOUT = "validation", "heldout"
 #: The scales tried first, and the finer ones around the best.
 COARSE = tuple(10.0 ** (k / 2) for k in range(-6, 7))
 FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
+#: CMA-ES has so many times the trials of the evolution before it.
+REFINED = 1 / 3
 #: So many of the best scales are tried once more, on so many times the seeds for choosing.
 CLOSE, AGAIN = 2, 4
 #: The longest a training of one seed may take, in seconds, at the first rung.
@@ -117,6 +119,7 @@ class Trials:
             among it.
         count, steps: trainings that were asked for, and their training steps; known ones are
             counted as if they were done now.
+        answered: requests that are done.
 
     Raises:
         BadInput: if a task cannot be used, or has no such rung.
@@ -138,6 +141,7 @@ class Trials:
         self._rung = rung
         self._batch = batch
         self._watch = watch
+        self.answered = 0
         self._tasks = tuple(pool.tasks if tasks is None else tasks)
         self.tasks = self._described()
         self._sizes = mean_sizes(self.tasks)
@@ -170,6 +174,7 @@ class Trials:
             self._watch()
             finished = self._pool.next(0.5)
             if finished is not None:
+                self.answered += 1
                 found[finished.key] = finished.answer
         return found
 
@@ -282,7 +287,7 @@ class Trials:
         """
         found = self._evolved(program, trials, seed)
         constants = Constants(seed, [found])
-        while constants.trials <= trials // 3 and (asked := constants.ask()):
+        while constants.trials <= trials * REFINED and (asked := constants.ask()):
             constants.tell(self.choose(asked, first=self._choosing * constants.trials))
         best = [constants.best, found]
         levels = self.choose(best, AGAIN * self._choosing, CHECK)

@@ -2,10 +2,10 @@
 
 A search begins with the start program tuned on its tasks, so that no lucky constant passes for a
 discovery. A tuning is a function of its key alone (tasks with their data and model, rung, start
-program), so it makes no difference to a result whether it was done now or read. Those of the
-default start on built-in tasks are recorded in `tunings.json`, for some also at a larger rung,
-where other constants are best; others are kept in the user's cache, and in the log of the run
-that made them.
+program), so it makes no difference to a result whether it was done now or read; but for one that
+a short time cut off, which is kept with its run alone. Those of the default start on built-in
+tasks are recorded in `tunings.json`, for some also at a larger rung, where other constants are
+best; others are kept in the user's cache, and in the log of the run that made them.
 
 `python -m evolve.judge.tuning TASK RUNG PROGRAM` prints a record for that file.
 """
@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evolve.cache import read_cache, write_cache
-from evolve.judge.trials import Trials
+from evolve.judge.constants import GENERATION
+from evolve.judge.trials import REFINED, Trials
 from evolve.provenance import provenance
 from evolve.search.config import Config
 from evolve.search.fitting import rescaled
@@ -77,7 +79,9 @@ def is_recorded(start: str, tasks: Iterable[str], rung: int) -> bool:
     return set(tasks) <= own
 
 
-def tuned_start(pool: Pool, config: Config, watch: Callable[[], None]) -> dict[str, Any]:
+def tuned_start(
+    pool: Pool, config: Config, watch: Callable[[int], None], seconds: float | None = None
+) -> dict[str, Any]:
     """What a search begins with: the start program with constants tuned on its tasks.
 
     The `program`, where its constants come from (`recorded`, `kept`, `tuned` or `as given`),
@@ -86,24 +90,26 @@ def tuned_start(pool: Pool, config: Config, watch: Callable[[], None]) -> dict[s
     Arguments:
         pool: started, with the run's tasks.
         config: of the run.
-        watch: called often while trainings are waited for; it may raise.
+        watch: called often while trainings are waited for, with how many are done; it may raise.
+        seconds: about how long it may take; None: as long as it needs.
     """
     start = config.start
     if not (config.tune_start and from_text(start).constants):
         return {"program": start, "constants": "as given", "tuning": None}
-    trials = Trials(pool, SEEDS, watch=watch)
+    trials = Trials(pool, SEEDS, watch=lambda: watch(trials.answered))
     recorded = shipped(trials.tasks, 1, start) is not None
-    found = tuned(trials, start)
+    found = tuned(trials, start, seconds)
     source = "recorded" if recorded else "tuned" if trials.count else "kept"
     return {"program": found.program, "constants": source, "tuning": asdict(found)}
 
 
-def tuned(trials: Trials, start: str) -> Tuning:
+def tuned(trials: Trials, start: str, seconds: float | None = None) -> Tuning:
     """The start program tuned: as it is recorded, or from the user's cache, or tuned now.
 
     Arguments:
         trials: at the first rung, with SEEDS choosing seeds.
         start: its text.
+        seconds: as of `tuned_start`.
     """
     found = shipped(trials.tasks, 1, start)
     if found is not None:
@@ -112,21 +118,32 @@ def tuned(trials: Trials, start: str) -> Tuning:
     records = known if isinstance(known, list) else []
     found = _found(records, trials.tasks, 1, start)
     if found is None:
-        found = _tune(trials, trials, 1, start, SEEDS)
-        write_cache(_CACHE, [*records, asdict(found)])
+        found = _tune(trials, trials, 1, start, SEEDS, seconds=seconds)
+        if found.trials[0] == FIRST:
+            write_cache(_CACHE, [*records, asdict(found)])
     return found
 
 
 def _tune(
-    first: Trials, large: Trials, rung: int, start: str, seeds: int, effort: int = 1
+    first: Trials,
+    large: Trials,
+    rung: int,
+    start: str,
+    seeds: int,
+    effort: int = 1,
+    seconds: float | None = None,
 ) -> Tuning:
+    began = time.monotonic()
     tries = (FIRST * effort, LARGER * effort if rung > 1 else 0)
     starts = [from_text(start), _faster(from_text(start))]
     scaled = [program for program, _ in first.at_best_scale(starts)]
     # Folded, for evolution changes one scale with less trouble than two.
     folded = [_folded(b, s, first.tasks) for b, s in zip(scaled, starts, strict=True)]
     best = min(zip(first.choose(folded), folded, strict=True), key=lambda entry: entry[0])[1]
-    best = first.tune(best, tries[0]) if best.constants else best
+    if seconds is not None and first.count:
+        spent = time.monotonic() - began
+        tries = (_affordable(tries[0], seeds * spent / first.count, seconds - spent), tries[1])
+    best = first.tune(best, tries[0]) if best.constants and tries[0] else best
     if rung > 1:
         ((best, _),) = large.at_best_of([best], FACTORS)
         best = large.tune(best, tries[1]) if best.constants else best
@@ -141,6 +158,12 @@ def _tune(
         cost=first.steps + (rung * large.steps if rung > 1 else 0),
         provenance=provenance(),
     )
+
+
+def _affordable(tries: int, each: float, seconds: float) -> int:
+    """How many trials of constants fit into a time, in whole generations."""
+    fitting = max(0, int(seconds / (each * (1 + REFINED))))
+    return min(tries, fitting - fitting % GENERATION)
 
 
 def _faster(program: Program) -> Program:

@@ -83,7 +83,7 @@ class Progress:
         return Snapshot(
             phase=driver.phase,
             elapsed=duration(driver.seconds),
-            remaining=f"{max(0.0, driver.remaining()):.0%}",
+            remaining=f"{max(0.0, driver.left()):.0%}",
             generated=state.generated,
             evaluated=committed,
             evals_per_second=self._rate(committed),

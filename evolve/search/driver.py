@@ -108,6 +108,11 @@ class Driver:
             return 0.0
         return 1 - self._spent(target.kind) / (target.amount - self._left_for_closing(target))
 
+    def left(self) -> float:
+        """The share of the whole budget that is left, that of the closing included."""
+        target = self.target()
+        return 1 - self._spent(target.kind) / target.amount if target else 0.0
+
     def _spent(self, kind: str) -> float:
         spent: dict[str, float] = {
             EVALUATIONS: self.state.evaluated,

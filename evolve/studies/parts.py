@@ -157,7 +157,7 @@ def search(
         log = stack.enter_context(RunLog.create(folder, facts(config, "adamw", str(budget))))
         pool = opened(config)
         driver = driven(log, pool)
-        driver.begin_with(tuned_start(pool, config, lambda: None))
+        driver.begin_with(tuned_start(pool, config, lambda done: None))
         driver.add_budget(budget)
         driver.search()
         start, best = log.record(START), log.record(best_number(log) or START)
