@@ -33,6 +33,7 @@ def _summary(log: RunLog) -> dict[str, Any]:
     return {
         "run": str(log.folder),
         "state": state,
+        "running": log.is_written(),
         **counts,
         "seconds": seconds,
         "evals_per_second": counts["evaluated"] / seconds if seconds else None,

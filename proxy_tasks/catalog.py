@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Iterable
@@ -147,6 +148,11 @@ def _import(module_name: str, name: str) -> ModuleType:
 
 
 def _call(factory: Any, name: str) -> Any:
+    if inspect.isgeneratorfunction(factory):
+        raise TaskError(
+            f"the task {name!r} is a training function; make it a task with "
+            "task = evolve.torch_task(train, steps=...) and name that"
+        )
     try:
         return factory()
     except (Exception, SystemExit) as error:

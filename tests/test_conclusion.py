@@ -19,6 +19,7 @@ def summary(**changes: Any) -> dict[str, Any]:
     champion = {"id": 7, "live_program": to_text(zoo("signum")), "simplified": None, "chain": None}
     return {
         "run": "runs/1",
+        "provenance": {"config": {"tasks": ["digits"]}},
         "seconds": 300.0,
         "generated": 1234,
         "evaluated": 567,
@@ -85,3 +86,11 @@ def test_no_name_no_result_and_no_discovery() -> None:
     same = summary()["baseline"] | {"identity": None}
     assert "No program was found that trains better than adamw" in words(champion=same)
     assert "there is no result" in words(champion=None, baseline=None)
+
+
+def test_what_to_type_next_can_be_typed() -> None:
+    """Nothing to export where nothing was found, and a task without a name is given in Python."""
+    text = words(champion=None, baseline=None)
+    assert "it needs more time" in text and "evolve export" not in text
+    own = {"provenance": {"config": {"tasks": ["given:train"]}}}
+    assert "evolve.open('runs/1').resume('30m', tasks=[...])" in words(**own)

@@ -159,4 +159,4 @@ def test_without_the_extra_one_sentence_says_what_is_missing(tmp_path: Path, cli
     create(tmp_path / "run", config())
     with patch.dict("sys.modules", {"jinja2": None}):
         code, _, err = cli("report", tmp_path / "run")
-    assert code == 2 and "evolve-optimizers[report]" in err
+    assert code == 2 and "pip install matplotlib jinja2" in err

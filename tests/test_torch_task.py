@@ -22,7 +22,7 @@ from primitives.reference import Tree, run_step, zero_slots
 from primitives.reference import apply as by_reference
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
-from proxy_tasks.catalog import TaskError, resources
+from proxy_tasks.catalog import TaskError, resolve, resources
 from proxy_tasks.evaluation import Evaluator, answer
 from proxy_tasks.examples import diabetes_torch, digits_torch
 from proxy_tasks.given import give
@@ -302,6 +302,12 @@ def no_optimizer(make_optimizer: Any, seed: int) -> Iterator[float]:
 def test_a_training_function_that_is_none_is_told_in_one_sentence(train: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):
         trained(torch_task(train, steps=STEPS))
+
+
+def test_a_training_function_is_not_taken_for_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    with pytest.raises(TaskError, match=r"make it a task with task = evolve\.torch_task"):
+        resolve("torch_tasks:train")
 
 
 def test_higher_is_better_where_it_is_said() -> None:

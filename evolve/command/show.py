@@ -55,7 +55,8 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 
 def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Console) -> None:
-    _out(console, f"{summary['run']}: {summary['state']}")
+    state = "going on" if summary["running"] else summary["state"]
+    _out(console, f"{summary['run']}: {state}")
     _print_counts(summary, console)
     _print_champion(summary, console)
     _print_tournament(summary, console)

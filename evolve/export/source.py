@@ -182,8 +182,12 @@ def docstring(
 
 def _hyperparameters(lowered: Lowered, style: Style, target: str) -> list[str]:
     rate = _NAMES[target][0]
-    default = f" (default: {PEAK})" if style.own_peak else ""
-    lines = [f"{rate}: the peak times the schedule{default}."]
+    lines = [f"{rate}: the peak times the schedule."]
+    if style.own_peak:
+        lines = [
+            f"{rate}: the peak times the schedule, on the scale of {PEAK}, its default, with which "
+            "steps are as large as those of the program."
+        ]
     if LR not in lowered.reads and SCHEDULE not in lowered.reads:
         lines = [f"{rate}: this optimizer does not read it."]
     names = argument_names(lowered, target)

@@ -12,6 +12,9 @@ from primitives.abstract import analyse
 from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
 from primitives.text import from_text
 from primitives.zoo import entry
+from proxy_tasks.given import PREFIX
+
+_NOTHING = "Nothing was trained to its end yet, so there is no result; it needs more time."
 
 
 def conclusion(s: dict[str, Any], start: str) -> Iterator[str]:
@@ -27,14 +30,14 @@ def conclusion(s: dict[str, Any], start: str) -> Iterator[str]:
     )
     champion, baseline = s["champion"], s["baseline"]
     if champion is None or baseline is None:
-        yield "Nothing was trained to its end yet, so there is no result."
+        yield _NOTHING
     elif champion["id"] == baseline["id"]:
         yield f"No program was found that trains better than {start} with tuned constants."
     else:
         yield from _found(s, start)
     if s["discovery"] is False:
         yield "This is not a discovery: the run began with a program of that family."
-    yield from _next(s["run"])
+    yield from _next(s, champion is not None)
 
 
 def _found(s: dict[str, Any], start: str) -> Iterator[str]:
@@ -59,7 +62,7 @@ def found_sentence(s: dict[str, Any], start: str) -> str:
     """What a run found, in one sentence."""
     champion, baseline = s["champion"], s["baseline"]
     if champion is None or baseline is None:
-        return "Nothing was trained to its end yet, so there is no result."
+        return _NOTHING
     if champion["id"] == baseline["id"]:
         return f"No program was found that trains better than {start} with tuned constants."
     what = "" if champion["identity"] is None else f" It {_what(champion['identity'])}."
@@ -133,10 +136,14 @@ def _compared(row: dict[str, Any], start: str) -> str:
     return f"it gains {numbers} from training than tuned {start}\n({seeds}{chance})"
 
 
-def _next(folder: str) -> Iterator[str]:
-    folder = quoted(folder)
+def _next(s: dict[str, Any], found: bool) -> Iterator[str]:
+    folder, tasks = quoted(s["run"]), s["provenance"]["config"]["tasks"]
     yield ""
     yield "Next you can type:"
     yield f"  evolve inspect {folder}                             # everything that was found"
-    yield f"  evolve resume {folder} --budget 30m                 # go on searching"
-    yield f"  evolve export {folder} --to torch -o found.py       # the optimizer, for PyTorch"
+    if any(name.startswith(PREFIX) for name in tasks):  # which no other process finds
+        yield f"  evolve.open({s['run']!r}).resume('30m', tasks=[...])  # go on, in Python"
+    else:
+        yield f"  evolve resume {folder} --budget 30m                 # go on searching"
+    if found:
+        yield f"  evolve export {folder} --to torch -o found.py       # the optimizer, for PyTorch"

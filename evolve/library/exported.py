@@ -33,10 +33,7 @@ def require(target: str) -> None:
     needed = catalog.TARGETS[target]
     if needed is not None and importlib.util.find_spec(needed[0]) is None:
         framework, extra = needed
-        raise BadInput(
-            f"'{target}' needs {framework}, which is not installed; "
-            f'pip install "evolve-optimizers[{extra}]"'
-        )
+        raise BadInput(f"'{target}' needs {framework}, which is not installed; pip install {extra}")
 
 
 def exported(target: str, program: Program, argument: str) -> tuple[str, float]:

@@ -181,7 +181,8 @@ class Optimizer:
 
         Arguments:
             params: as for every PyTorch optimizer.
-            lr: learning rate; by default that of the program.
+            lr: learning rate, on the program's own scale; by default its own, `peak_lr`, with
+                which a program of a search makes the steps that it was found with.
             options: the other arguments that the exported class has.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from rich.live import Live
@@ -55,7 +56,9 @@ class Progress:
         self._rates: deque[tuple[float, int]] = deque()
 
     def __enter__(self) -> Progress:
-        shown = self._console.is_terminal or self._console.is_jupyter
+        # Rich draws over what it drew in a notebook only with ipywidgets.
+        widgets = self._console.is_jupyter and find_spec("ipywidgets") is not None
+        shown = self._console.is_terminal or widgets
         if shown and not self._quiet:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()

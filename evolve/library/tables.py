@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
+from evolve.errors import BadInput
+
 if TYPE_CHECKING:
     import pandas
 
@@ -46,9 +48,12 @@ class Table(list[dict[str, Any]]):
         """As a DataFrame.
 
         Raises:
-            ImportError: if pandas is not installed.
+            BadInput: if pandas is not installed.
         """
-        import pandas
+        try:
+            import pandas
+        except ImportError:
+            raise BadInput("a DataFrame needs pandas; pip install pandas") from None
 
         return pandas.DataFrame(list(self), columns=self.columns or None)
 

@@ -32,7 +32,10 @@ def closing_lines(s: dict[str, Any]) -> Iterator[str]:
     for text in s["left_out"]:
         yield f"left out   {text}"
     if s["state"] == "finished" and not s["closed"]:
-        yield f"unfinished the closing was interrupted; evolve resume {quoted(s['run'])}"
+        if s["running"]:
+            yield "unfinished the search has ended, and its best are being judged"
+        else:
+            yield f"unfinished the closing was interrupted; evolve resume {quoted(s['run'])}"
 
 
 def compared(row: dict[str, Any]) -> str:

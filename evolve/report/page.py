@@ -37,8 +37,7 @@ def page(log: RunLog) -> str:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise BadInput(
-            f"a report needs {error.name}, which is not installed; "
-            'pip install "evolve-optimizers[report]"'
+            f"a report needs {error.name}, which is not installed; pip install matplotlib jinja2"
         ) from None
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)

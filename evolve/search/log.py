@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -213,6 +214,18 @@ class RunLog:
         self._connection.close()
         _unlock(self._lock)
         self._lock = None
+
+    def is_written(self) -> bool:
+        """Whether somebody else goes on with the run at this moment."""
+        if self._lock is not None:
+            return False
+        try:
+            _unlock(_lock(self.folder))
+        except RunBusy:
+            return True
+        except BadInput:  # nobody could write here
+            pass
+        return False
 
     def __enter__(self) -> RunLog:
         return self
@@ -434,12 +447,14 @@ def _lock(folder: Path) -> int:
         descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         raise BadInput(f"'{folder}' cannot be written ({error.strerror}); check rights") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RunBusy(f"another process works on '{folder}'; wait for it or stop it") from None
-    return descriptor
+    for patience in (0.2, 0.0):  # a reader that asks `is_written` has the lock for a moment
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(patience)
+    os.close(descriptor)
+    raise RunBusy(f"another process works on '{folder}'; wait for it or stop it")
 
 
 def _unlock(descriptor: int | None) -> None:
