@@ -122,6 +122,11 @@ def test_the_table_finds_what_each_part_brings_whatever_the_seeds_are_worth() ->
         assert f"{effect.mean:+.4f} ± {effect.error:.4f}" in parts_table.table(rows)
 
 
+def test_of_an_unfinished_design_there_is_no_table() -> None:
+    rows = [{"off": [], "seed": 1, "trained": 100, "fresh": 0.1}]
+    assert parts_table.table(rows).endswith("there is no table.*")
+
+
 def test_the_readme_of_the_search_shows_what_the_parts_bring() -> None:
     text = parts_table.README.read_text()
     assert parts_table.written(text) == text, "run: python -m evolve.studies.parts_table"

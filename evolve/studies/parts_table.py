@@ -59,9 +59,11 @@ def effects(rows: Sequence[dict[str, Any]]) -> dict[str, Effect]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: what each part brings, and what some searches came to."""
+    """Markdown: what each part brings, and what some searches came to, once all have been run."""
     ways = set(design())
     of_design = [row for row in rows if frozenset(row["off"]) in ways]
+    if {frozenset(row["off"]) for row in of_design} < ways:
+        return "*The searches of the design were not all run yet, so there is no table.*"
     brings = effects(of_design)
     heads = ["part", "in its place", "brings, in fitness"]
     lines = [heads, ["---"] * len(heads)]
