@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,9 @@ def test_an_added_budget_goes_on(folder: Path, reference: Path) -> None:
     assert (code, err) == (0, "")
     with RunLog.open(run) as log:
         assert summarize(log)["evaluated"] == EVALUATIONS + 30
-        goes_on = list(log.records())
-    with RunLog.open(reference) as log:
-        programs = list(log.records())
+        goes_on = [replace(record, fitness=None) for record in log.records()]
+    with RunLog.open(reference) as log:  # later rows may tell more of a program's fitness
+        programs = [replace(record, fitness=None) for record in log.records()]
     assert len(programs) > EVALUATIONS and goes_on[: len(programs)] == programs
     assert f"{EVALUATIONS + 30} of them trained" in out
 
