@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from evolve.budget import SECONDS
 from evolve.errors import BadInput, EvolveError
 from evolve.judge import ending, heldout
 from evolve.judge.entrants import entrants
@@ -63,6 +64,10 @@ class Plan(NamedTuple):
         return steps * (cost(self.entrants + 1, self.rounds, screened=screened) + removals)
 
 
+#: A closing that costs so many times what is left for it is left out.
+TOO_DEAR = 3
+_NOT_JUDGED = "everything that judges the best; it needs more time: evolve resume RUN --budget 10m"
+
 #: From the largest down: the first that a run can afford, and the last in any case.
 PLANS = (
     Plan(16, (1, *ROUNDS)),
@@ -89,6 +94,9 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
     if not judged or start is None or start.outcome is None:  # no time was left to search
         return
     run = Searched(log, pool, watch)
+    if ending.stage(log, ending.TOURNAMENT) is None and _too_dear(run):
+        run.stage(ending.LEADERS, lambda: {"leaders": [], "left_out": _NOT_JUDGED})
+        return
     found = run.stage(ending.TOURNAMENT, lambda: _tournament(run))
     run.watch("naming the start program and the champion")
     run.stage(ending.CHAMPION, lambda: _named(found["chain"]))
@@ -97,6 +105,14 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
     run.stage(ending.BASELINE, lambda: _named(prove(run.baseline).to_json()))
     run.watch("naming the best for each number of slots")
     run.stage(ending.LEADERS, lambda: _leaders(log, found))
+
+
+def _too_dear(run: Searched) -> bool:
+    """Whether even the smallest closing takes far longer than a budget of time leaves for it."""
+    if run.log.events("budget")[-1][2]["kind"] != SECONDS:
+        return False
+    least = PLANS[-1].cost(run.steps) + heldout.most(run.steps, 1)
+    return least > TOO_DEAR * run.left()
 
 
 # -- the tournament ------------------------------------------------------------------

@@ -580,3 +580,23 @@ def test_a_tuning_takes_no_longer_than_it_may(
         assert clock() <= 1.3 * seconds
     kept = cache.read_cache("tunings.json") is not None
     assert kept == (found["trials"][0] == tuning.FIRST)
+
+
+@pytest.mark.parametrize(("kind", "judged"), [("seconds", False), ("evals", True)])
+def test_of_a_time_that_is_far_too_short_nothing_is_judged(
+    fresh: Make, monkeypatch: pytest.MonkeyPatch, kind: str, judged: bool
+) -> None:
+    """It ends, says so, and can be given more; a budget in counts is not for the closing."""
+    folder, of = fresh(), settings_of(closing_share=0.1)
+    create(folder, of)
+    with RunLog.open(folder, write=True) as log:
+        driver = Driver(log, FakePool(of))  # type: ignore[arg-type]
+        driver.add_budget(Budget(EVALUATIONS, 30))
+        driver.search()
+        log.add_event(0, "budget", {"kind": kind, "until": 1.0, "added": 1.0}, True)
+        ending.note_end(log, driver.state.proposed)
+        closing.close_run(log, FakePool(of), driver.watch)  # type: ignore[arg-type]
+    found = summary_of(folder)
+    assert found["closed"] and (found["tournament"] is not None) == judged
+    told = [text for text in found["left_out"] if "everything that judges" in text]
+    assert bool(told) != judged and all(f"evolve resume {folder}" in text for text in told)

@@ -113,8 +113,7 @@ def quality(s: dict[str, Any], start: str) -> Iterator[str]:
     """How well a run's champion does on held-out data, in words."""
     if s["heldout"] is None:
         yield "How well it does on data held out from the search was not measured yet."
-        return
-    for row in s["heldout"]:
+    for row in s["heldout"] or []:
         scale = row["rung"].removeprefix("x")
         where = "" if scale == "1" else f", with {scale} times the compute,"
         yield f"On held-out data of {row['task']}{where} {_compared(row, start)}."
