@@ -22,7 +22,7 @@ from test_closing import PLENTY, _named_by_length, go_on
 from evolve import closing
 from evolve.budget import EVALUATIONS, Budget
 from evolve.judge import tuning
-from evolve.search import log as log_module
+from evolve.search import run_file
 from evolve.search.log import RunLog
 from evolve.understand import chain, naming
 
@@ -41,7 +41,7 @@ def quick() -> None:
 def statements(folder: Path, kill_at: int | None = None, budget: Budget | None = BUDGET) -> int:
     """Go on with a run, in this process, and count the statements; killed before one of them."""
     count = 0
-    configure = log_module._configure
+    configure = run_file.configure
 
     def traced(connection: Any) -> None:
         configure(connection)
@@ -53,11 +53,11 @@ def statements(folder: Path, kill_at: int | None = None, budget: Budget | None =
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    log_module._configure = traced
+    run_file.configure = traced
     try:
         go_on(folder, FakePool(SETTINGS), budget)
     finally:
-        log_module._configure = configure
+        run_file.configure = configure
     return count
 
 

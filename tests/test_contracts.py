@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 
 from evolve.cli import main, parser
-from evolve.search.log import FILE, FORMAT, MORE_SEEDS, RunLog
+from evolve.search.log import FILE, MORE_SEEDS, RunLog
+from evolve.search.run_file import FORMAT
 from evolve.summary import front
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from evolve.errors import BadInput, EvolveError, RunBusy
-from evolve.search.log import FILE, FORMAT, LOCK, Record, RunLog
+from evolve.search.log import FILE, Record, RunLog
+from evolve.search.run_file import FORMAT, LOCK
 
 FACTS = {"config": {"seed": 3}, "note": ["a", 1.5, None]}
 

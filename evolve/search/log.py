@@ -12,12 +12,8 @@ One writer, which holds a lock on the run folder; readers open read-only.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import time
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,45 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from evolve.errors import BadInput, EvolveError, RunBusy, quoted
+from evolve.search import run_file
+from evolve.search.run_file import FILE, MORE_SEEDS
 
-FILE, LOCK = "run.sqlite", "lock"
-FORMAT = 10
 #: The number of the start program.
 START = 0
-#: The mutation of a row that trains its parent on more seeds: no program of its own.
-MORE_SEEDS = "more seeds"
-_APPLICATION = 0x45564F4C  # "EVOL", so that another program's database is told apart
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER);
-CREATE TABLE programs (
-    number INTEGER PRIMARY KEY, draft INTEGER, parent INTEGER,
-    mutation TEXT NOT NULL, detail TEXT NOT NULL,
-    rejected INTEGER NOT NULL, passed INTEGER NOT NULL,
-    program TEXT NOT NULL, functional_hash TEXT NOT NULL, structure TEXT NOT NULL,
-    statements INTEGER NOT NULL, live INTEGER NOT NULL, slots INTEGER NOT NULL,
-    seeds INTEGER NOT NULL, source INTEGER, hurdles TEXT,
-    outcome TEXT, fitness REAL, losses TEXT, steps INTEGER, checksum INTEGER);
-CREATE TABLE trainings (
-    sequence INTEGER PRIMARY KEY, training TEXT NOT NULL, losses TEXT NOT NULL,
-    steps INTEGER NOT NULL, checksum INTEGER);
-CREATE TABLE events (
-    sequence INTEGER PRIMARY KEY, programs INTEGER NOT NULL, kind TEXT NOT NULL,
-    data TEXT NOT NULL, clock INTEGER NOT NULL, checksum INTEGER);
-CREATE TABLE sessions (
-    number INTEGER PRIMARY KEY, started TEXT NOT NULL, seconds REAL NOT NULL, data TEXT NOT NULL);
-CREATE TABLE timings (number INTEGER PRIMARY KEY, seconds REAL NOT NULL);
-"""
-#: The rows that are programs of their own, and on how many seeds they were trained in all.
-_VIEW = f"""
-CREATE VIEW proposals AS
-    SELECT programs.*, coalesce(more.most, seeds) AS trained
-    FROM programs LEFT JOIN (
-        SELECT parent, max(seeds) AS most FROM programs
-        WHERE mutation = '{MORE_SEEDS}' AND outcome IS NOT NULL GROUP BY parent
-    ) AS more ON more.parent = number
-    WHERE mutation != '{MORE_SEEDS}';
-"""
 #: The columns of `proposals` that count and compare.
 _NUMBERS = (
     "number, parent, mutation, rejected, passed, statements, live, slots, seeds, source, outcome, "
@@ -163,14 +125,11 @@ class RunLog:
             ) from None
         except OSError as error:
             raise BadInput(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
-        lock = _lock(folder)
+        lock = run_file.lock(folder)
         connection = sqlite3.connect(folder / FILE, isolation_level=None)
-        _configure(connection)
+        run_file.configure(connection)
         log = RunLog(folder, connection, lock)
-        connection.executescript(
-            f"BEGIN; {_SCHEMA} {_VIEW} PRAGMA application_id = {_APPLICATION};"
-            f"PRAGMA user_version = {FORMAT};"
-        )
+        connection.executescript(f"BEGIN; {run_file.SCHEMA}")
         for key, value in facts.items():
             log.set_meta(key, value)
         connection.execute("COMMIT")
@@ -189,30 +148,30 @@ class RunLog:
             raise BadInput(
                 f"'{folder}' is no run folder (it has no {FILE}); 'evolve run' makes one"
             )
-        lock = _lock(folder) if write else None
+        lock = run_file.lock(folder) if write else None
         uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
         with ExitStack() as failed:
-            failed.callback(_unlock, lock)
+            failed.callback(run_file.unlock, lock)
             try:
                 connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
                 failed.callback(connection.close)
                 if not write:  # a reader sees one moment of the run, however long it reads
                     connection.execute("PRAGMA temp_store = MEMORY")
                     connection.execute("BEGIN")
-                _check(folder, connection)
+                run_file.check(folder, connection)
                 if write:
-                    _configure(connection)
+                    run_file.configure(connection)
             except UnicodeDecodeError:  # of the message that tells what is wrong
-                raise _explained(folder, sqlite3.DatabaseError("its schema")) from None
+                raise run_file.explained(folder, sqlite3.DatabaseError("its schema")) from None
             except sqlite3.DatabaseError as error:
-                raise _explained(folder, error) from None
+                raise run_file.explained(folder, error) from None
             failed.pop_all()
         return RunLog(folder, connection, lock)
 
     def close(self) -> None:
         """Close the file and give up the lock."""
         self._connection.close()
-        _unlock(self._lock)
+        run_file.unlock(self._lock)
         self._lock = None
 
     def is_written(self) -> bool:
@@ -220,7 +179,7 @@ class RunLog:
         if self._lock is not None:
             return False
         try:
-            _unlock(_lock(self.folder))
+            run_file.unlock(run_file.lock(self.folder))
         except RunBusy:
             return True
         except BadInput:  # nobody could write here
@@ -233,7 +192,7 @@ class RunLog:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.close()
         if isinstance(error, sqlite3.DatabaseError):
-            raise _explained(self.folder, error) from error
+            raise run_file.explained(self.folder, error) from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -380,7 +339,7 @@ class RunLog:
         """The rows of a table without their checksums, which must be right."""
         query = f"SELECT {', '.join(_SEALED[table])}, checksum FROM {table} WHERE {where}"
         for *values, checksum in self._connection.execute(query, parameters):
-            if _checksum(*values) != checksum:
+            if run_file.checksum(*values) != checksum:
                 raise sqlite3.DatabaseError(f"a row of {table} is not as it was written")
             yield tuple(values)
 
@@ -396,67 +355,5 @@ class RunLog:
         ]
 
 
-def _checksum(*values: Any) -> int:
-    return zlib.crc32(repr(values).encode())
-
-
 def _dump(name: str, value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if name in _JSON and value is not None else value
-
-
-def _configure(connection: sqlite3.Connection) -> None:
-    """For writing."""
-    connection.create_function("checksum", -1, _checksum, deterministic=True)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # A power cut may cost the last transactions, never the order or the soundness of the rest;
-    # what is lost is proposed and trained again, with the same results.
-    connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _check(folder: Path, connection: sqlite3.Connection) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION:
-        raise BadInput(f"'{folder}' is no run folder (its {FILE} is not a run's log)")
-    if version > FORMAT:
-        raise BadInput(
-            f"the log of '{folder}' has format {version}, newer than {FORMAT}; update evolve"
-        )
-    if version < FORMAT:
-        raise BadInput(
-            f"the log of '{folder}' has format {version}, older than {FORMAT}; "
-            "use the version of evolve that began it, or start a new run"
-        )
-    # Of the file's structure; what stands in the rows, their checksums tell.
-    ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
-    if found != "ok":
-        raise sqlite3.DatabaseError(found)
-
-
-def _explained(folder: Path, error: sqlite3.DatabaseError) -> EvolveError:
-    """Damage is told apart from a full disk and other trouble with the file."""
-    why, *_ = str(error).splitlines() or [""]
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-        return BadInput(f"the log of '{folder}' is damaged ({why}); restore a copy")
-    return EvolveError(f"the log of '{folder}' cannot be used ({why}); check disk and rights")
-
-
-def _lock(folder: Path) -> int:
-    try:
-        descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        raise BadInput(f"'{folder}' cannot be written ({error.strerror}); check rights") from None
-    for patience in (0.2, 0.0):  # a reader that asks `is_written` has the lock for a moment
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            time.sleep(patience)
-    os.close(descriptor)
-    raise RunBusy(f"another process works on '{folder}'; wait for it or stop it")
-
-
-def _unlock(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
