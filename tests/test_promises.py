@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -474,11 +475,15 @@ def test_reading_takes_steps_in_proportion_to_the_text() -> None:
 # Long runs ------------------------------------------------------------------------------
 
 
-def resident(pid: int) -> tuple[int, int]:
-    """Memory of a process in KB, and its mapped regions."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    size = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(size.split()[1]), Path(f"/proc/{pid}/maps").read_text().count("\n")
+def resident(pid: int) -> tuple[int, int] | None:
+    """Memory of a process in KB, and its mapped regions; nothing of one that is ending."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        regions = Path(f"/proc/{pid}/maps").read_text().count("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    size = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    return (int(size[1]), regions) if size and regions else None
 
 
 @pytest.mark.promise(11)
@@ -491,7 +496,8 @@ def test_the_memory_of_a_long_run_is_bounded(folder: Path, tried: Tried) -> None
         trained = trainings(folder / "long")
         if not seen or trained >= seen[-1][0] + count // 10:
             family = [process.pid, *descendants(process.pid)]
-            seen.append((trained, {pid: resident(pid) for pid in family}))
+            sizes = {pid: resident(pid) for pid in family}
+            seen.append((trained, {pid: size for pid, size in sizes.items() if size}))
         try:
             process.wait(0.2)
         except subprocess.TimeoutExpired:
