@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
+from runs import folder as folder
+from runs import reference as reference
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -13,8 +13,8 @@ import pytest
 from conftest import Cli
 from fakes import ADAMW, FakePool, config
 from processes import evolve, finish, start
+from runs import Moment, compared, stop
 from test_closing import create, go_on, large_is_another_world, quick  # noqa: F401
-from test_run import Moment, compared, stop
 
 from evolve.budget import EVALUATIONS, Budget
 from evolve.command import funnel as command

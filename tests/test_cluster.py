@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from processes import descendants, environment, eventually, evolve, finish, start
-from test_run import compared, count, reached
+from runs import compared, count, reached
 
 from evolve.search.log import RunLog
 from evolve.summary import summarize

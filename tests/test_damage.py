@@ -1,0 +1,142 @@
+"""The file of a run: full disks, folders that go, flipped bytes and cut files."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Tried
+from fakes import config
+from processes import evolve
+from runs import EVALUATIONS, compared, unfinished
+from strategies import LONG
+from test_driver import create, search
+
+from evolve.budget import PROGRAMS, Budget
+from evolve.errors import EvolveError
+from evolve.search.log import FILE, RunLog
+
+HERE = Path(__file__).parent
+
+
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.executable, [sys.executable, "-m", "evolve.cli", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("size", [120_000, 400_000, 900_000] if LONG else [400_000])
+def test_a_full_disk_is_told_and_the_run_goes_on_afterwards(
+    folder: Path, reference: Path, size: int, tried: Tried
+) -> None:
+    name = f"full {size}"
+    given = ["--config", folder / "run.toml", "--out", folder / name, "--quiet"]
+    given += ["--budget", f"{EVALUATIONS}evals", "--workers", "0"]
+    command = [sys.executable, "-c", LIMITED, str(size), "run", *map(str, given)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    code, err = done.returncode, done.stderr
+    assert code == 1 and f"the log of '{folder / name}' cannot be used" in err, err
+    assert "check disk and rights" in err and "Traceback" not in err
+    assert unfinished(folder / name)
+    code, _, err = evolve("resume", folder / name, "--workers", 0, "--quiet")
+    assert (code, err) == (0, "")
+    assert compared(folder / name) == compared(reference)
+    tried("disks full", 1)
+
+
+@pytest.mark.promise(7)
+def test_a_run_whose_folder_is_removed_says_so(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    create(run, config())
+    with pytest.raises(EvolveError, match=f"'{run}' was removed"), RunLog.open(run, True) as log:
+        shutil.rmtree(run)
+        with log.transaction():
+            raise AssertionError
+
+
+@pytest.mark.promise(7)
+def test_a_folder_that_cannot_be_written_is_told(folder: Path, reference: Path) -> None:
+    """Mounted read-only, which even root cannot write to."""
+    if not mounts_work():
+        pytest.skip("no mounts of its own for this user")
+    commands = {
+        f"resume {reference} --budget 10evals --workers 0": "check",
+        f"run --out {reference}/new --budget 10evals --workers 0": "cannot be made (Read-only",
+    }
+    for command, message in commands.items():
+        line = (
+            f"mount --bind {reference} {reference} && mount -o remount,ro,bind {reference} && "
+            f"{sys.executable} -m evolve.cli {command}"
+        )
+        done = subprocess.run(["unshare", "-m", "sh", "-c", line], capture_output=True, text=True)
+        assert done.returncode in (1, 2) and done.stderr.startswith("evolve: "), done.stderr
+        assert message in done.stderr and done.stderr.count("\n") == 1
+    line = f"mount --bind {reference} {reference} && mount -o remount,ro,bind {reference} && "
+    line += f"{sys.executable} -m evolve.cli inspect {reference}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "champion" in done.stdout
+
+
+def mounts_work() -> bool:
+    command = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /mnt"]
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run, in one file."""
+    run = tmp_path_factory.mktemp("small") / "run"
+    search(run, config(), Budget(PROGRAMS, 12))
+    connection = sqlite3.connect(run / FILE)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("VACUUM")
+    connection.close()
+    return run
+
+
+def told(run: Path) -> Any:
+    """All that a run holds; None if it is refused."""
+    try:
+        with RunLog.open(run) as log:
+            keys = [key for (key,) in log.select("SELECT key FROM meta ORDER BY key")]
+            facts = [log.meta(key) for key in keys]
+            return [facts, list(log.records()), log.events(), list(log.trainings())]
+    except EvolveError as error:
+        assert "\n" not in str(error)
+        return None
+
+
+@pytest.mark.promise(8)
+def test_no_byte_of_a_run_changes_unseen(small: Path, tmp_path: Path, tried: Tried) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    data, wanted = (small / FILE).read_bytes(), told(small)
+    assert wanted is not None
+    chance = random.Random(0)
+    places = range(len(data)) if LONG else sorted(chance.sample(range(len(data)), 1500))
+    refused = 0
+    for place in places:
+        changed = bytearray(data)
+        changed[place] ^= 1 << chance.randrange(8)
+        (run / FILE).write_bytes(changed)
+        found = told(run)
+        refused += found is None
+        assert found is None or found == wanted, f"byte {place}"
+    assert refused > len(places) // 10
+    sizes = range(0, len(data), 512)
+    for size in sizes:
+        (run / FILE).write_bytes(data[:size])
+        assert told(run) is None, f"cut to {size}"
+    tried("bytes changed", len(places))
+    tried("files cut", len(sizes))
