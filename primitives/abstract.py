@@ -333,7 +333,10 @@ class _ScalarOps:
         return x
 
     tree_sum = row_mean = column_mean = array_sum
-    matrix_sign = staticmethod(np.sign)
+
+    @staticmethod
+    def by_matrix(x: np.float32, function: Callable, otherwise: Callable) -> np.float32:
+        return otherwise(np, x)
 
     def __getattr__(self, name: str) -> Callable:
         return getattr(np, name)

@@ -9,8 +9,9 @@ to draw from `EXTENDED` too, which know that a weight is a matrix.
 A function is defined once, over a namespace `ops` that stands for NumPy, JAX
 or anything else with the same elementwise names, plus two reductions,
 `ops.array_sum(x)` (one number per array) and `ops.tree_sum(x)` (one number),
-and three functions of matrices: `ops.row_mean(x)`, `ops.column_mean(x)` and
-`ops.matrix_sign(x)`. Arguments support Python arithmetic.
+two means, `ops.row_mean(x)` and `ops.column_mean(x)`, and
+`ops.by_matrix(x, function, otherwise)`, a function of every matrix and another
+one of what is none. Arguments support Python arithmetic.
 
 **Matrices.** An array with two axes or more is a matrix: its first axis counts
 the rows, all others together the columns. An array with one axis or none is a
@@ -83,6 +84,11 @@ def joined(kinds: Iterable[str]) -> str:
     """The least kind that all of these can be broadcast to; a row and a column make a tree."""
     found = set(kinds)
     return TREE if {ROW, COLUMN} <= found else max(found, key=KINDS.index)
+
+
+def sees_nothing(function: Function, kind: str) -> bool:
+    """Whether a function of rows and columns gets a value that has none of what it sees."""
+    return function.signatures[(kind,)] == kind != TREE
 
 
 def _leafwise(arity: int) -> dict[Kinds, str]:
@@ -202,20 +208,29 @@ FUNCTIONS: tuple[Function, ...] = (
     _constant("get_eps", EPSILON),
 )
 
-#: Beyond the paper: what factored and matrix optimizers are made of. The polar factor of a matrix
-#: U S V' is U V'; `matrix_sign` is that, found by five Newton-Schulz steps as in Muon (Jordan et
-#: al., 2024), times the root of the larger side: then its numbers have mean square 1, as those
-#: of `sign` do, which it is for arrays that are no matrix.
+#: Beyond the paper: what factored and matrix optimizers are made of. What `sign` and `cube` do to
+#: numbers, `matrix_sign` and `matrix_cube` do to the singular values of every matrix, in units of
+#: the root of its larger side: a matrix whose numbers have mean square 1 has singular values of
+#: about 1. They are `sign` and `cube` for arrays that are no matrix. `matrix_sign` is the polar
+#: factor, found by five Newton-Schulz steps as in Muon (Jordan et al., 2024); `matrix_cube` costs
+#: two products, and is what such steps are made of (Bjorck and Bowie, 1971: 1.5 X - 0.5 X X' X).
 EXTENDED: tuple[Function, ...] = (
     Function("row_mean", _OVER_COLUMNS, lambda ops, x: ops.row_mean(x), 16, shaped=True),
     Function("column_mean", _OVER_ROWS, lambda ops, x: ops.column_mean(x), 16, shaped=True),
     Function(
         "matrix_sign",
         {(SCALAR,): SCALAR, (TREE,): TREE},
-        lambda ops, x: ops.matrix_sign(x),
+        lambda ops, x: ops.by_matrix(x, polar, lambda ops, x: ops.sign(x)),
         tolerance=1 << 15,
         shaped=True,
         continuous=False,
+    ),
+    Function(
+        "matrix_cube",
+        {(SCALAR,): SCALAR, (TREE,): TREE},
+        lambda ops, x: ops.by_matrix(x, cubed, lambda ops, x: x * x * x),
+        tolerance=64,
+        shaped=True,
     ),
 )
 #: The coefficients of a Newton-Schulz step a X + b (X X') X + c (X X')^2 X, and how many there are.
@@ -240,3 +255,9 @@ def polar(ops: Any, x: Any) -> Any:
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     x = x * max(rows, columns) ** 0.5
     return x if rows <= columns else x.T
+
+
+def cubed(ops: Any, x: Any) -> Any:
+    """`matrix_cube` of one matrix `[m, n]`."""
+    cube = (x @ x.T) @ x if x.shape[0] <= x.shape[1] else x @ (x.T @ x)
+    return cube / max(x.shape)

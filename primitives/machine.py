@@ -24,6 +24,7 @@ may keep a number where a term overflows by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -41,7 +42,6 @@ from primitives.functions import (
     TREE,
     Function,
     Kinds,
-    polar,
 )
 from primitives.layout import Layout
 from primitives.program import GRADIENT, RATE, WEIGHTS
@@ -262,12 +262,13 @@ class _RowOps:
 
         return self._by_matrix(x, spread)
 
-    def matrix_sign(self, x: Array) -> Array:
+    def by_matrix(
+        self, x: Array, function: Callable[..., Array], otherwise: Callable[..., Array]
+    ) -> Array:
         if self._kind == SCALAR:
-            return jnp.sign(x)
+            return otherwise(jnp, x)
         with jax.default_matmul_precision("highest"):
-            signs = self._by_matrix(x, lambda matrix: polar(jnp, matrix), jnp.sign)
-        return signs
+            return self._by_matrix(x, partial(function, jnp), partial(otherwise, jnp))
 
     def _by_matrix(
         self,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from primitives.functions import BY_NAME, COLUMN, PER_ARRAY, ROW, SCALAR, polar
+from primitives.functions import BY_NAME, COLUMN, PER_ARRAY, ROW, SCALAR
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program
 
 Array: TypeAlias = np.ndarray
@@ -93,9 +93,17 @@ class TreeOps:
         return leafwise(_column_mean, x) if isinstance(x, Tree) else x
 
     @staticmethod
-    def matrix_sign(x: Any) -> Any:
-        """The polar factor of every matrix, and the sign of what is none."""
-        return leafwise(_matrix_sign, x)
+    def by_matrix(x: Any, function: Callable[..., Any], otherwise: Callable[..., Any]) -> Any:
+        """A function of every array as a matrix; another one of what is none."""
+
+        def of(leaf: Array) -> Any:
+            if np.ndim(leaf) < 2:
+                return otherwise(np, leaf)
+            if not leaf.size:
+                return leaf
+            return function(np, leaf.reshape(len(leaf), -1)).reshape(leaf.shape)
+
+        return leafwise(of, x)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *arguments: leafwise(getattr(np, name), *arguments)
@@ -113,12 +121,6 @@ def _mean(x: Array, axes: tuple[int, ...]) -> Array:
     """The mean of nothing is 0."""
     shape = [1 if axis in axes else count for axis, count in enumerate(x.shape)]
     return np.mean(x, axis=axes, keepdims=True) if x.size else np.zeros(shape, x.dtype)
-
-
-def _matrix_sign(x: Array) -> Array:
-    if np.ndim(x) < 2:
-        return np.sign(x)
-    return polar(np, x.reshape(len(x), -1)).reshape(x.shape) if x.size else x
 
 
 OPS = TreeOps()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from primitives.functions import BY_NAME, EPSILON, polar
+from primitives.functions import BY_NAME, EPSILON
 
 #: 2 to this power twice makes every number but 0 as large as 1 at least.
 _LARGE = 2.0**75
@@ -100,9 +100,17 @@ class _Ops:
         return _each(_column_mean, x) if isinstance(x, Value) else x
 
     @staticmethod
-    def matrix_sign(x: Any) -> Any:
-        """The polar factor of every matrix, and the sign of what is none."""
-        return _each(_matrix_sign, x) if isinstance(x, Value) else OPS.sign(x)
+    def by_matrix(x: Any, function: Callable[..., Any], otherwise: Callable[..., Any]) -> Any:
+        """A function of every array as a matrix; another one of what is none."""
+
+        def of(part: Tensor) -> Tensor:
+            if part.dim() < 2:
+                return otherwise(OPS, part)
+            if not part.numel():
+                return part.clone()
+            return function(torch, part.reshape(len(part), -1)).reshape(part.shape)
+
+        return _each(of, x) if isinstance(x, Value) else otherwise(OPS, x)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def function(*arguments: Any) -> Any:
@@ -132,12 +140,6 @@ def _column_mean(x: Tensor) -> Tensor:
 def _mean(x: Tensor, axes: list[int]) -> Tensor:
     """The mean of nothing is 0."""
     return x.mean(dim=axes, keepdim=True) if x.numel() else x.sum(dim=axes, keepdim=True)
-
-
-def _matrix_sign(x: Tensor) -> Tensor:
-    if x.dim() < 2:
-        return signs([x], fresh=False)[0]
-    return polar(torch, x.reshape(len(x), -1)).reshape(x.shape) if x.numel() else x.clone()
 
 
 #: What PyTorch computes on a list of tensors in one call.

@@ -72,6 +72,13 @@ PROGRAMS = {
         "update = x * lr",
         slots="m",
     ),
+    "steps of a polar iteration": program(
+        "n = norm(g)", "x = g / n", "x = x * 6.0",
+        "y = matrix_cube(x)", "x = interp(x, y, -0.5)",
+        "y = matrix_cube(x)", "x = interp(x, y, -0.5)",
+        "s = matrix_cube(0.9)", "x = x * s",
+        "update = x * lr",
+    ),
     "factored": program(
         "a = square(g)",
         "r = row_mean(a)",
@@ -184,6 +191,24 @@ def test_the_polar_factor_is_near_that_of_the_singular_value_decomposition() -> 
         np.testing.assert_allclose(left @ right, u @ v, atol=2e-3)
         cosine = (found * wanted).sum() / np.linalg.norm(found) / np.linalg.norm(wanted)
         assert cosine > 0.98 and np.sqrt((found**2).mean()) == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_cube_is_that_of_the_singular_values() -> None:
+    for shape in ((8, 8), (4, 9), (9, 4)):
+        matrix = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        (found,) = by_reference("matrix_cube", Tree([matrix])).leaves
+        u, values, v = np.linalg.svd(matrix, full_matrices=False)
+        np.testing.assert_allclose(found, u * values**3 / max(shape) @ v, rtol=1e-4, atol=1e-4)
+    vector = np.float32([-2, 0, 3])
+    assert by_reference("matrix_cube", Tree([vector])).leaves[0].tolist() == [-8, 0, 27]
+
+
+def test_the_cube_of_a_sign_is_the_sign() -> None:
+    """So both count in the same units, as those of numbers do."""
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))
+    sign = np.asarray(basis * 6**0.5, np.float32)
+    (found,) = by_reference("matrix_cube", Tree([sign])).leaves
+    np.testing.assert_allclose(found, sign, atol=1e-5)
 
 
 def test_vectors_have_signs_and_zeros_stay() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from primitives.functions import BY_NAME, EXTENDED, PER_ARRAY, SCALAR, TREE, joined
+from primitives.functions import BY_NAME, EXTENDED, PER_ARRAY, SCALAR, TREE, joined, sees_nothing
 
 #: Functions that see rows and columns, with what exports call them.
 SHAPED = {function.name: f"_{function.name}" for function in EXTENDED}
@@ -135,21 +135,25 @@ class _Symbolic:
     def tree_sum(x: Expression) -> Expression:
         return x if x.kind == SCALAR else Sum(x, whole=True)
 
+    @staticmethod
+    def row_mean(x: Expression) -> Expression:
+        return x
+
+    column_mean = row_mean
+
+    def by_matrix(
+        self, x: Expression, function: Callable[..., Any], otherwise: Callable[..., Any]
+    ) -> Expression:
+        return formula(otherwise(self, x))
+
     def __getattr__(self, name: str) -> Callable[..., Expression]:
-        if name in SHAPED:
-            return lambda x: _shaped(name, x)
         return lambda *arguments: Call(name, tuple(formula(a) for a in arguments))
-
-
-def _shaped(name: str, x: Expression) -> Expression:
-    """A function that sees rows and columns; of what has none it is the sign, or nothing."""
-    if name == "matrix_sign":
-        return Call("sign" if x.kind == SCALAR else name, (x,))
-    return x if BY_NAME[name].signatures[(x.kind,)] == x.kind else Call(name, (x,))
 
 
 def computed(function: str, *arguments: Expression) -> Expression:
     """The formula of one function of the table."""
+    if function in SHAPED and not sees_nothing(BY_NAME[function], arguments[0].kind):
+        return Call(function, arguments)
     return formula(BY_NAME[function].compute(_Symbolic(), *arguments))
 
 

@@ -88,6 +88,8 @@ def _call(call: Call) -> tuple[str, int]:
             return rf"\operatorname{{mean}}_{{\text{{{below}}}}}\left({texts[0]}\right)", _ATOM
         case "matrix_sign":
             return rf"\operatorname{{msign}}\left({texts[0]}\right)", _ATOM
+        case "matrix_cube":
+            return rf"\operatorname{{mcube}}\left({texts[0]}\right)", _ATOM
     name = {"minimum": r"\min", "maximum": r"\max"}.get(
         call.function, _OPERATORS.get(call.function)
     )

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from primitives.abstract import live_program
-from primitives.functions import BY_NAME, COLUMN, KINDS, PER_ARRAY, ROW, SCALAR, TREE, polar
+from primitives.functions import BY_NAME, COLUMN, KINDS, PER_ARRAY, ROW, SCALAR, TREE
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Argument, Program
 
 #: The steps that are compared: the last half of the stretch, when slots have filled.
@@ -271,19 +271,19 @@ class _Ops:
             x, lambda m: np.broadcast_to(m.mean(axis, keepdims=True, dtype=np.float32), m.shape)
         )
 
-    def matrix_sign(self, x: Any) -> Any:
-        """An estimate: the polar factor of the rows and columns that were kept."""
+    def by_matrix(self, x: Any, function: Callable[..., Any], otherwise: Callable[..., Any]) -> Any:
+        """An estimate: of the rows and columns that were kept."""
         if self._kind == SCALAR:
-            return np.sign(x)
-        return self._stretch.by_matrix(x, _matrix_signs)
+            return otherwise(np, x)
+
+        def of(matrices: np.ndarray) -> np.ndarray:
+            if matrices.shape[2] == 1:
+                return np.asarray(otherwise(np, matrices))
+            return np.stack([function(np, matrix) for matrix in matrices])
+
+        return self._stretch.by_matrix(x, of)
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name)
         setattr(self, name, function)  # found at once the next time
         return function
-
-
-def _matrix_signs(matrices: np.ndarray) -> np.ndarray:
-    if matrices.shape[2] == 1:
-        return np.sign(matrices)
-    return np.stack([polar(np, matrix) for matrix in matrices])

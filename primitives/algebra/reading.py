@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from primitives.abstract import CONSTANT, ZERO, Analysis, analyse, constant_value
-from primitives.functions import BY_NAME, EPSILON, PER_ARRAY, SCALAR, Function, joined
+from primitives.functions import BY_NAME, EPSILON, PER_ARRAY, SCALAR, Function, joined, sees_nothing
 from primitives.program import GRADIENT, RATE, UPDATE, WEIGHTS, Program, ProgramError
 from primitives.values import key_of, kind_of_key
 
@@ -133,8 +133,8 @@ def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) 
     if function.name == "divide":  # by a number: there is nothing to neglect
         eps = sympy.Rational(EPSILON) if arguments[1].is_number else EPS
         return arguments[0] / (arguments[1] + eps)
-    if function.shaped:
-        return _shaped(function.name, arguments[0], kinds[0])
+    if function.shaped and not sees_nothing(function, kinds[0]):
+        return closed(function.name, *arguments)
     if function.reduces and not _is_elementwise(function, kinds):
         return _reduced(function.name, arguments, kinds)
     if function.name == "power" and arguments[0].is_positive:
@@ -143,14 +143,6 @@ def computed(function: Function, arguments: list[sympy.Expr], kinds: list[str]) 
     if template is None:
         return closed(function.name, *arguments)
     return template.xreplace(dict(zip(_PLACES, arguments, strict=False)))
-
-
-def _shaped(name: str, argument: sympy.Expr, kind: str) -> sympy.Expr:
-    """A function that sees rows and columns: of single numbers it sees none."""
-    if name == "matrix_sign":
-        return sympy.sign(argument) if kind == SCALAR else closed(name, argument)
-    given = BY_NAME[name].signatures[(kind,)] == kind
-    return argument if given else closed(name, argument)
 
 
 def _reduced(name: str, arguments: list[sympy.Expr], kinds: list[str]) -> sympy.Expr:
@@ -193,7 +185,12 @@ class _SympyOps:
     def array_sum(x: sympy.Expr) -> sympy.Expr:
         return x
 
-    tree_sum = array_sum
+    tree_sum = row_mean = column_mean = array_sum
+
+    def by_matrix(
+        self, x: sympy.Expr, function: Callable[..., Any], otherwise: Callable[..., Any]
+    ) -> sympy.Expr:
+        return otherwise(self, x)
 
     def __getattr__(self, name: str) -> Callable[..., sympy.Expr]:
         return SYMPY[name]

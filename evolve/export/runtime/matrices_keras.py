@@ -32,3 +32,14 @@ def _matrix_sign(x):
         m = 3.4445 * m + ops.matmul(-4.7750 * gram + 2.0315 * ops.matmul(gram, gram), m)
     m = m * max(m.shape) ** 0.5
     return ops.reshape(ops.transpose(m) if tall else m, x.shape)
+
+
+def _matrix_cube(x):
+    """X X' X of each matrix X, by its larger side; the cube of vectors."""
+    if len(x.shape) < 2:
+        return x * x * x
+    m = ops.reshape(x, (x.shape[0], -1))
+    t = ops.transpose(m)
+    wide = m.shape[0] <= m.shape[1]
+    cube = ops.matmul(ops.matmul(m, t), m) if wide else ops.matmul(m, ops.matmul(t, m))
+    return ops.reshape(cube / max(m.shape), x.shape)
