@@ -3,6 +3,9 @@
 Ten seeds of `evolve run --language extended`, one run each in FOLDER, resumed if it was cut off.
 Nothing is tuned on them. What each came to is written to `discovered/study/extended-SEED.json`; one
 that is there is not run again. `evolve.studies.unseen` holds the champions against Lion and Muon.
+
+Three more, `extended-products-SEED.json`, are without `matrix_sign` and still with products of
+matrices: does a search make a polar factor of them by itself?
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from pathlib import Path
 from evolve.studies.rediscovery import unit
 
 SEEDS, BUDGET = range(40, 50), "15m"
+PRODUCTS, WITHOUT = range(40, 43), {"without": ["matrix_sign"]}
 
 
 def main(folder: Path) -> None:
-    for seed in SEEDS:
-        flags = ["--seed", str(seed), "--language", "extended"]
-        unit(folder, f"extended-{seed}", BUDGET, flags, {})
+    units = [(f"extended-{seed}", seed, {}) for seed in SEEDS]
+    units += [(f"extended-products-{seed}", seed, WITHOUT) for seed in PRODUCTS]
+    for name, seed, settings in units:
+        unit(folder, name, BUDGET, ["--seed", str(seed), "--language", "extended"], settings)
 
 
 if __name__ == "__main__":
