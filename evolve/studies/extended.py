@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from evolve.studies.rediscovery import unit
 
@@ -20,6 +21,7 @@ PRODUCTS, WITHOUT = range(40, 43), {"without": ["matrix_sign"]}
 
 
 def main(folder: Path) -> None:
+    units: list[tuple[str, int, dict[str, Any]]]
     units = [(f"extended-{seed}", seed, {}) for seed in SEEDS]
     units += [(f"extended-products-{seed}", seed, WITHOUT) for seed in PRODUCTS]
     for name, seed, settings in units:
