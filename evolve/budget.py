@@ -40,7 +40,7 @@ def parse_budget(text: str) -> Budget:
     Raises:
         BadInput: if it is something else, or not more than nothing.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", str(text))
     known = match is not None and match[2] in _UNITS
     if match is None or not known or not 0 < float(match[1]) < math.inf:
         raise BadInput(

@@ -131,10 +131,13 @@ def _add_inspect(p: argparse.ArgumentParser) -> None:
 def _add_report(p: argparse.ArgumentParser) -> None:
     p.add_argument("run", metavar="RUN", help="a run folder; it may be running")
     p.add_argument(
-        "-o", "--output", metavar="FILE", help="the file to write (default: RUN/report.html)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the file to write (default: RUN/report.html, anew each time)",
     )
     p.add_argument(
-        "--force", action="store_true", help="write over an existing file (default: refuse)"
+        "--force", action="store_true", help="write over an existing FILE (default: refuse)"
     )
 
 

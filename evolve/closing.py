@@ -25,6 +25,7 @@ from evolve.judge.searched import Searched, Watch
 from evolve.judge.tournament import ROUNDS, Structure, Tournament, best_of, cost, difference
 from evolve.judge.tuning import is_recorded
 from evolve.search.config import Config
+from evolve.search.driver import Closing
 from evolve.search.fitting import factor, rescaled
 from evolve.search.log import START, RunLog
 from evolve.search.probe import Stretch
@@ -109,10 +110,13 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
 
 def _too_dear(run: Searched) -> bool:
     """Whether even the smallest closing takes far longer than a budget of time leaves for it."""
-    if run.log.events("budget")[-1][2]["kind"] != SECONDS:
+    budget = run.log.events("budget")[-1][2]
+    if budget["kind"] != SECONDS:
         return False
-    least = PLANS[-1].cost(run.steps) + heldout.most(run.steps, 1)
-    return least > TOO_DEAR * run.left()
+    ((steps,),) = run.log.select("SELECT total(steps) FROM programs")
+    ((seconds,),) = run.log.select("SELECT total(seconds) FROM sessions")
+    left = run.config.closing_share * budget.get("added", budget["until"])
+    return bool(_least(run.steps) * seconds > TOO_DEAR * left * steps)
 
 
 # -- the tournament ------------------------------------------------------------------
@@ -258,6 +262,12 @@ def _named(chain: dict[str, Any]) -> dict[str, Any]:
     return {"chain": chain, "identity": asdict(identity)}
 
 
-def steps_wanted(steps: int) -> int:
-    """What the largest closing costs, for trainings of so many steps on all its tasks."""
-    return PLANS[0].cost(steps) + heldout.most(steps, 1) + heldout.most(steps, RUNG)
+def steps_wanted(steps: int) -> Closing:
+    """What a closing can use, for trainings of so many steps on all its tasks."""
+    most = PLANS[0].cost(steps) + heldout.most(steps, 1) + heldout.most(steps, RUNG)
+    return Closing(_least(steps) / TOO_DEAR, most)
+
+
+def _least(steps: int) -> int:
+    """What the smallest costs."""
+    return PLANS[-1].cost(steps) + heldout.most(steps, 1)

@@ -15,7 +15,14 @@ class EvolveError(Exception):
     exit_code = 1
 
 
-class BadInput(EvolveError):
+class Told(EvolveError):
+    """What its sentence tells whole, so that a notebook shows no traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # as IPython calls it
+        return [f"{type(self).__name__}: {self}"]
+
+
+class BadInput(Told):
     """What the user gave cannot be used: exit code 2.
 
     The message is one sentence: what is wrong, the value met, the remedy.
@@ -24,7 +31,7 @@ class BadInput(EvolveError):
     exit_code = 2
 
 
-class RunBusy(EvolveError):
+class RunBusy(Told):
     """Another driver works on the run folder: exit code 3."""
 
     exit_code = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
@@ -62,7 +63,8 @@ def register(task: Any) -> str:
     Raises:
         TaskError: if it is no task.
     """
-    _check_members(task, getattr(task, "name", type(task).__name__))
+    kind = getattr(task, "__name__", type(task).__name__)
+    _check_members(task, getattr(task, "name", kind))
     return given.give(task)
 
 
@@ -90,6 +92,9 @@ def resolve(name: str) -> Task:
         return CATALOG[name]
     near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(CATALOG)},"
+    module = name.removesuffix(".py").replace("/", ".")
+    if all(part.isidentifier() for part in module.split(".")) and _is_module(module):
+        hint = f"did you mean '{module}:OBJECT', an object in that module?"
     raise TaskError(
         f"there is no task {name!r}: {hint} (a task of your own is written package.module:object)"
     )
@@ -130,10 +135,22 @@ def _from_module(name: str) -> Task:
     return found
 
 
-def _import(module_name: str, name: str) -> ModuleType:
+def _is_module(name: str) -> bool:
+    _look_here()
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # what it would lie in is no package
+        return False
+
+
+def _look_here() -> None:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     importlib.invalidate_caches()
+
+
+def _import(module_name: str, name: str) -> ModuleType:
+    _look_here()
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -148,11 +165,7 @@ def _import(module_name: str, name: str) -> ModuleType:
 
 
 def _call(factory: Any, name: str) -> Any:
-    if inspect.isgeneratorfunction(factory):
-        raise TaskError(
-            f"the task {name!r} is a training function; make it a task with "
-            "task = evolve.torch_task(train, steps=...) and name that"
-        )
+    _check_made(factory, name)
     try:
         return factory()
     except (Exception, SystemExit) as error:
@@ -161,10 +174,22 @@ def _call(factory: Any, name: str) -> Any:
 
 def _raised(action: str, name: str, error: BaseException) -> str:
     message = " ".join(str(error).split())
-    return f"the task {name!r} cannot be loaded: {action} raised {type(error).__name__}: {message}"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    remedy = f"; install {missing} beside evolve" if missing else ""
+    kind = type(error).__name__
+    return f"the task {name!r} cannot be loaded: {action} raised {kind}: {message}{remedy}"
+
+
+def _check_made(task: Any, name: str) -> None:
+    if inspect.isgeneratorfunction(task):
+        raise TaskError(
+            f"the task {name!r} is a training function; make it a task with "
+            "task = evolve.torch_task(train, steps=...) and give that"
+        )
 
 
 def _check_members(task: Any, name: str) -> None:
+    _check_made(task, name)
     missing = [m for m in MEMBERS if not hasattr(task, m)]
     if isinstance(task, Task) and not hasattr(task, "trainer"):
         missing = [m for m in ("splits", "init", "loss") if _inherits(task, m)]

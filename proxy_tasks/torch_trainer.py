@@ -59,7 +59,7 @@ class TorchTrainer:
         """See `Trainer`: the first loss that is yielded while no step changes anything."""
         with _training(self.task, lambda params: _Still(params), seed) as losses:
             for value in losses:
-                return self._loss(value, split)
+                return self._checked(self._loss(value, split))
         raise TaskError(f"the training function of '{self.task.name}' yielded no loss")
 
     def stretch(self, grid: bool) -> dict[str, Any]:
@@ -126,6 +126,14 @@ class TorchTrainer:
             status = STOPPED if last > hurdles[1] else FINISHED
         return Trained(status, steps(), tuple(marks))
 
+    def _checked(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise TaskError(
+                f"the training function of '{self.task.name}' first yields {loss}, though its "
+                "optimizer changed nothing yet; losses must be finite numbers"
+            )
+        return loss
+
     def _status(self, loss: float, divergence: float) -> str:
         if not math.isfinite(loss):
             return NOT_FINITE
@@ -156,8 +164,17 @@ class _training:
         random.seed(self._seed)
         np.random.seed(self._seed % 2**32)
         torch.manual_seed(self._seed)
-        self._losses = self._task.begin(self._make, self._seed)
+        self._losses = self._task.begin(self._optimizer, self._seed)
         return self._until_enough()
+
+    def _optimizer(self, params: Any, *more: Any, **named: Any) -> Any:
+        if more or named:
+            given = ", ".join([*(repr(value) for value in more), *(f"{n}=" for n in named)])
+            raise TaskError(
+                f"the training function of '{self._task.name}' gives make_optimizer more than "
+                f"parameters ({given}); learning rate, decay and all else are the program's own"
+            )
+        return self._make(params)
 
     def _until_enough(self) -> Iterator[Any]:
         try:

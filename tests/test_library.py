@@ -24,6 +24,7 @@ from evolve.export import replay
 from evolve.export.source import camel
 from evolve.library.exported import exported
 from evolve.library.tables import SHOWN, Table
+from evolve.library.tasks import resuming
 from evolve.library.waiting import Watched
 from evolve.search.log import RunLog
 from evolve.session import configured, notes
@@ -239,6 +240,18 @@ NOTEBOOK = """
                      objective="loss", config=%r, progress=False)
     assert run.summary["evaluated"] == 12
 """
+
+
+def test_what_goes_on_with_a_run_is_said_as_it_works() -> None:
+    assert resuming("runs/1", ["quadratic"], "30m") == "evolve resume runs/1 --budget 30m"
+    assert resuming("runs/1", ["quadratic", "given:mine"]) == "evolve.open('runs/1').resume()"
+
+
+def test_a_notebook_shows_the_sentence_of_an_error_alone() -> None:
+    with pytest.raises(evolve.BadInput) as error:
+        evolve.run(10)  # type: ignore[arg-type]
+    (line,) = error.value._render_traceback_()
+    assert line.startswith("BadInput: the budget '10' is not understood; write a time like 90s")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

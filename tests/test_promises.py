@@ -110,10 +110,9 @@ def test_programs_that_end_their_worker_cost_themselves_alone(tmp_path: Path, tr
 
 TWICE = """
 import os, signal, sys, time
-from pathlib import Path
 from evolve.library.interruption import Interruption
 
-with Interruption(Path("runs/1")).handled():
+with Interruption("evolve resume runs/1").handled():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.1)  # it looks only now and then
     os.kill(os.getpid(), int(sys.argv[1]))

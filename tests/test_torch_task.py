@@ -308,6 +308,42 @@ def test_a_training_function_is_not_taken_for_a_task(monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     with pytest.raises(TaskError, match=r"make it a task with task = evolve\.torch_task"):
         resolve("torch_tasks:train")
+    with pytest.raises(evolve.BadInput, match=r"'short' is a training function; make it a task"):
+        named([short])
+
+
+@pytest.mark.parametrize("name", ["torch_tasks", "torch_tasks.py"])
+def test_a_module_is_not_taken_for_a_task(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    with pytest.raises(TaskError, match="did you mean 'torch_tasks:OBJECT', an object in that"):
+        resolve(name)
+
+
+def nowhere(make_optimizer: Any, seed: int) -> Iterator[float]:
+    make_optimizer([torch.nn.Parameter(torch.ones(2))])
+    yield math.nan
+
+
+def its_own_rate(make_optimizer: Any, seed: int) -> Iterator[float]:
+    make_optimizer([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    yield 1.0
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (short, "the start program cannot be trained .*took 7 steps, but the task says steps=40"),
+        (nowhere, "'nowhere' first yields nan, though its optimizer changed nothing yet"),
+        (its_own_rate, r"more than parameters \(lr=\); learning rate, decay and all else are the"),
+    ],
+)
+def test_a_fault_of_a_training_function_is_told_before_the_search(
+    train: Any, message: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(evolve.BadInput, match=message):
+        evolve.run("60s", tasks=torch_task(train, steps=STEPS), out=out, workers=0, progress=False)
+    assert not out.exists()
 
 
 def test_higher_is_better_where_it_is_said() -> None:

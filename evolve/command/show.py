@@ -13,7 +13,7 @@ from rich.table import Table
 from evolve.budget import duration
 from evolve.errors import BadInput, quoted
 from evolve.library.console import Console
-from evolve.library.numbers import signed
+from evolve.library.numbers import loss, signed
 from evolve.library.verdict import closing_lines, simplified
 from evolve.search.log import RunLog
 from evolve.summary import (
@@ -60,8 +60,9 @@ def _print_summary(log: RunLog, summary: dict[str, Any], top: int, console: Cons
     _print_counts(summary, console)
     _print_champion(summary, console)
     _print_tournament(summary, console)
-    _print_hall(summary, console)
-    _print_top(log, top, console)
+    if summary["champion"] is not None:
+        _print_hall(summary, console)
+        _print_top(log, top, console)
 
 
 def _print_counts(s: dict[str, Any], console: Console) -> None:
@@ -84,7 +85,8 @@ def _print_counts(s: dict[str, Any], console: Console) -> None:
 def _print_champion(s: dict[str, Any], console: Console) -> None:
     champion, baseline = s["champion"], s["baseline"]
     if champion is None or baseline is None:
-        _out(console, "nothing has been trained yet")
+        tuning = "; the constants of the start program are being tuned" if s["running"] else ""
+        _out(console, f"nothing has been trained yet{tuning}")
         return
     constants = _CONSTANTS[(baseline["tuned"] or {}).get("constants", "as given")]
     losses = _losses(baseline)
@@ -145,7 +147,8 @@ def _print_hall(s: dict[str, Any], console: Console) -> None:
 def _print_top(log: RunLog, top: int, console: Console) -> None:
     _out(
         console,
-        f"the {top} fittest in the search (evolve inspect {quoted(log.folder)} --id ID shows one)",
+        f"the {top} fittest in the search, those on most seeds first, since on few it is partly "
+        f"luck (evolve inspect {quoted(log.folder)} --id ID shows one)",
     )
     table = Table("id", "fitness", "seeds", "slots", "statements", "mutation", box=None)
     for record, seeds in fittest(log, top):
@@ -187,7 +190,7 @@ def _print_program(log: RunLog, number: int, as_json: bool, console: Console) ->
 
 def _losses(entry: dict[str, Any]) -> str:
     parts = [
-        f"{task} loss {sum(values) / len(values):.4f}"
+        f"{task} loss {loss(sum(values) / len(values))}"
         for task, values in (entry["losses"] or {}).items()
         if values
     ]

@@ -120,6 +120,7 @@ class Trials:
         count, steps: trainings that were asked for, and their training steps; known ones are
             counted as if they were done now.
         answered: requests that are done.
+        failure: how the last training failed that raised something, in words; or nothing.
 
     Raises:
         BadInput: if a task cannot be used, or has no such rung.
@@ -142,6 +143,7 @@ class Trials:
         self._batch = batch
         self._watch = watch
         self.answered = 0
+        self.failure = ""
         self._tasks = tuple(pool.tasks if tasks is None else tasks)
         self.tasks = self._described()
         self._sizes = mean_sizes(self.tasks)
@@ -176,6 +178,8 @@ class Trials:
             if finished is not None:
                 self.answered += 1
                 found[finished.key] = finished.answer
+                if "detail" in finished.answer:
+                    self.failure = f"{finished.answer['outcome']}: {finished.answer['detail']}"
         return found
 
     def losses(

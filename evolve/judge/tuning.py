@@ -13,6 +13,7 @@ best; others are kept in the user's cache, and in the log of the run that made t
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.cache import read_cache, write_cache
+from evolve.errors import BadInput
 from evolve.judge.constants import GENERATION
 from evolve.judge.trials import REFINED, Trials
 from evolve.provenance import provenance
@@ -110,6 +112,9 @@ def tuned(trials: Trials, start: str, seconds: float | None = None) -> Tuning:
         trials: at the first rung, with SEEDS choosing seeds.
         start: its text.
         seconds: as of `tuned_start`.
+
+    Raises:
+        BadInput: if training it raises something: then it is the task that is wrong.
     """
     found = shipped(trials.tasks, 1, start)
     if found is not None:
@@ -134,6 +139,8 @@ def _tune(
     seconds: float | None = None,
 ) -> Tuning:
     began = time.monotonic()
+    if math.isinf(first.choose([from_text(start)])[0]) and first.failure:
+        raise BadInput(f"the start program cannot be trained ({first.failure}); check the tasks")
     tries = (FIRST * effort, LARGER * effort if rung > 1 else 0)
     starts = [from_text(start), _faster(from_text(start))]
     scaled = [program for program, _ in first.at_best_scale(starts)]

@@ -7,12 +7,13 @@ from typing import Any
 
 from evolve.budget import duration
 from evolve.errors import quoted
-from evolve.library.verdict import failure, simplified
+from evolve.library.numbers import percent
+from evolve.library.tasks import resuming
+from evolve.library.verdict import constants, failure, simplified
 from primitives.abstract import analyse
 from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
 from primitives.text import from_text
 from primitives.zoo import entry
-from proxy_tasks.given import PREFIX
 
 _NOTHING = "Nothing was trained to its end yet, so there is no result; it needs more time."
 
@@ -81,7 +82,7 @@ def _what(identity: dict[str, Any]) -> str:
     meaning = entry(family).description
     meaning = meaning[0].lower() + meaning[1:]
     extra = f", with {', '.join(identity['extra'])}" if identity["extra"] else ""
-    return f"is {family}{extra}: {meaning}"
+    return f"is {family}{constants(identity)}{extra}: {meaning}"
 
 
 def _memory(text: str, start_text: str, start: str) -> str:
@@ -129,9 +130,12 @@ def _compared(row: dict[str, Any], start: str) -> str:
     seeds = f"{comparison['pairs']} fresh seeds, better on {comparison['wins']}"
     chance = "" if comparison["p"] is None else f", p = {comparison['p']:.1g}"
     if abs(mean) <= 2 * error:
-        return f"it is level with tuned {start}: {mean:+.1%} ± {error:.1%} ({seeds}{chance})"
+        return (
+            f"it is level with {start}, all of whose constants are tuned: {percent(mean, error)} "
+            f"({seeds}{chance})"
+        )
     word = "more" if mean > 0 else "less"
-    numbers = f"{abs(mean):.1%} ± {error:.1%} {word}"
+    numbers = f"{percent(abs(mean), error).removeprefix('+')} {word}"
     return f"it gains {numbers} from training than tuned {start}\n({seeds}{chance})"
 
 
@@ -140,9 +144,6 @@ def _next(s: dict[str, Any], found: bool) -> Iterator[str]:
     yield ""
     yield "Next you can type:"
     yield f"  evolve inspect {folder}                             # everything that was found"
-    if any(name.startswith(PREFIX) for name in tasks):  # which no other process finds
-        yield f"  evolve.open({s['run']!r}).resume('30m', tasks=[...])  # go on, in Python"
-    else:
-        yield f"  evolve resume {folder} --budget 30m                 # go on searching"
+    yield f"  {resuming(s['run'], tasks, '30m'):<50}  # go on searching"
     if found:
         yield f"  evolve export {folder} --to torch -o found.py       # the optimizer, for PyTorch"

@@ -7,18 +7,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from evolve.errors import EvolveError, quoted
+from evolve.errors import Told
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(EvolveError, KeyboardInterrupt):
+class Interrupted(Told, KeyboardInterrupt):
     """A signal ended the session; what was committed stays."""
 
-    def __init__(self, signal_number: int, folder: Path) -> None:
-        super().__init__(f"interrupted; go on with: evolve resume {quoted(folder)}")
+    def __init__(self, signal_number: int, command: str) -> None:
+        super().__init__(f"interrupted; go on with: {command}")
         self.exit_code = 128 + signal_number
 
 
@@ -29,21 +28,24 @@ class Interruption:
     with yet, and later, when the driver looks up often, only by `check`: an exception raised in
     the middle of native code may be lost there, or come back as another. A second signal ends
     the process at once: the workers notice, and what was committed stays all the same.
+
+    Arguments:
+        command: what goes on with the run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, command: str) -> None:
+        self._command = command
         self._received: int | None = None
         self.at_once = False
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""
         if self._received is not None:
-            raise Interrupted(self._received, self._folder)
+            raise Interrupted(self._received, self._command)
 
     def _receive(self, number: int, frame: object) -> None:
         if self._received is not None:
-            os.write(2, f"evolve: {Interrupted(number, self._folder)}\n".encode())
+            os.write(2, f"evolve: {Interrupted(number, self._command)}\n".encode())
             os._exit(128 + number)
         self._received = number
         if self.at_once:

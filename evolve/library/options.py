@@ -15,9 +15,13 @@ RUNGS = {"x1": 1, "x10": 10, "x100": 100}
 
 
 def check_names(names: tuple[str, ...]) -> None:
-    """Names without a module are checked before any worker starts."""
+    """Before any worker starts: that there are such tasks.
+
+    Raises:
+        BadInput: if there is one that is not.
+    """
     for name in names:
-        if name not in CATALOG and ":" not in name:
+        if name not in CATALOG:
             try:
                 resolve(name)
             except TaskError as error:

@@ -12,7 +12,7 @@ from rich.panel import Panel
 
 from evolve.budget import duration
 from evolve.library.console import Console
-from evolve.library.numbers import signed
+from evolve.library.numbers import loss, signed
 from evolve.search.driver import Driver
 from evolve.search.fitness import final_losses
 from evolve.search.log import START
@@ -125,7 +125,7 @@ def _program(driver: Driver) -> str:
 
 def _losses(driver: Driver, number: int) -> str:
     losses = final_losses(driver.state.race[number].marks or {})
-    return ", ".join(f"{sum(v) / len(v):.4f}" for v in losses.values() if v)
+    return ", ".join(loss(sum(v) / len(v)) for v in losses.values() if v)
 
 
 def _line(s: Snapshot) -> str:

@@ -164,21 +164,23 @@ class Run:
         """
         from evolve.budget import parse_budget
         from evolve.library.interruption import Interruption
-        from evolve.library.options import worker_count
-        from evolve.library.tasks import named
+        from evolve.library.options import check_names, worker_count
+        from evolve.library.tasks import named, resuming
         from evolve.search.config import Config
 
         added = [] if budget is None else [parse_budget(budget)]
         named(tasks)
-        interruption = Interruption(self.folder)
-        with interruption.handled(), self._log(write=True) as log:
+        with self._log() as log:
             own = Config.from_json(log.meta("config"))
+        interruption = Interruption(resuming(self.folder, own.tasks))
+        with interruption.handled(), self._log(write=True) as log:
             if config:
                 _check_agreement(own, config)
             if not log.events("budget"):  # it ended before its search began
                 added.insert(0, parse_budget(log.meta("budget")))
             count = worker_count(str(workers), own)
             try:
+                check_names(tuple(name for name in own.tasks if ":" in name))
                 _session(log, own, count, address, added, progress, interruption)
             except BadInput as error:
                 raise _elsewhere(log, error) from None
@@ -207,8 +209,8 @@ def run(
     Arguments:
         budget: how long: `20m`, `2h`, `20000evals` (programs trained), `9000000steps`.
         seed: of every random choice; by default 0.
-        tasks: names, or objects of yours (`proxy_tasks.task.Task`); by default the built-in
-            text.
+        tasks: names, or objects of yours (`evolve.torch_task`, `proxy_tasks.task.Task`), or a
+            single one; by default the built-in text.
         out: the run folder, which must not exist; by default `runs/1`, `runs/2`, ...
         start: the program to begin with: a name, RUN#ID, a run folder or a file; by default AdamW.
         objective: `equal-memory` (the default) or `loss`.
@@ -224,12 +226,12 @@ def run(
 
     Raises:
         BadInput: if something given cannot be used.
-        KeyboardInterrupt: after Ctrl-C; `evolve.open(...).resume()` goes on.
+        KeyboardInterrupt: after Ctrl-C; `evolve.open(FOLDER).resume()` goes on.
     """
     from evolve.budget import parse_budget
     from evolve.library.interruption import Interruption
     from evolve.library.options import check_names, worker_count
-    from evolve.library.tasks import named
+    from evolve.library.tasks import named, resuming
     from evolve.search.log import RunLog
     from evolve.session import DEFAULT_START, configured, facts
     from evolve.summary import baseline_number
@@ -247,7 +249,7 @@ def run(
     check_names((*own.tasks, *own.judge_tasks))
     count = worker_count(str(workers), own)
     folder = Path(out) if out is not None else _free_folder()
-    interruption = Interruption(folder)
+    interruption = Interruption(resuming(folder, own.tasks))
     with (
         interruption.handled(),
         RunLog.create(folder, facts(own, settings["start"], budget)) as log,
@@ -328,7 +330,9 @@ def _session(
 
 def introduction(log: RunLog, config: Config, workers: int, budgets: list[Budget]) -> Iterator[str]:
     """What a session is about to do, in words, before anything is started."""
-    start, tasks, folder = log.meta("start"), ", ".join(config.tasks), quoted(log.folder)
+    from evolve.library.tasks import resuming
+
+    start, tasks = log.meta("start"), ", ".join(config.tasks)
     long = " and ".join(str(budget) for budget in budgets) or "what is left of its budget"
     again = bool(log.events("budget"))
     yield (
@@ -338,13 +342,14 @@ def introduction(log: RunLog, config: Config, workers: int, budgets: list[Budget
     )
     yield (
         f"Everything is kept in {log.folder}. Ctrl-C stops the search, and "
-        f"'evolve resume {folder}' goes on with it."
+        f"'{resuming(log.folder, config.tasks)}' goes on with it."
     )
     if not again and config.tune_start:
         yield (
             f"It begins with {start} whose constants are tuned, so that no lucky constant passes "
             f"for a discovery."
         )
+    yield "The workers start now; the first numbers come within a minute."
 
 
 def _elsewhere(log: RunLog, error: BadInput) -> BadInput:

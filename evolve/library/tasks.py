@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from evolve.errors import BadInput
+from evolve.errors import BadInput, quoted
 from proxy_tasks.catalog import CATALOG, TaskError, register
+from proxy_tasks.given import PREFIX
 
 
-def named(tasks: Sequence[Any] | str) -> list[str]:
-    """The names of tasks, of which some may be objects.
+def named(tasks: Iterable[Any] | Any) -> list[str]:
+    """The names of tasks, of which some may be objects; or of one.
 
     One that stands in a module under a name of its own is `module:name`, and a run with it can be
     gone on with from anywhere. Any other, as those of a notebook, is sent to the workers as it is:
@@ -22,7 +24,16 @@ def named(tasks: Sequence[Any] | str) -> list[str]:
     """
     if isinstance(tasks, str):
         return [name.strip() for name in tasks.split(",") if name.strip()]
+    if not isinstance(tasks, Iterable):  # a single one
+        return [_name(tasks)]
     return [task if isinstance(task, str) else _name(task) for task in tasks]
+
+
+def resuming(folder: Path | str, tasks: Iterable[str], budget: str | None = None) -> str:
+    """What goes on with a run: a command, or where no other process has its tasks, Python."""
+    if any(name.startswith(PREFIX) for name in tasks):
+        return f"evolve.open({str(folder)!r}).resume({'' if budget is None else repr(budget)})"
+    return f"evolve resume {quoted(folder)}" + ("" if budget is None else f" --budget {budget}")
 
 
 def _name(task: Any) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from evolve.errors import quoted
-from evolve.library.numbers import signed, with_error
+from evolve.library.numbers import loss, signed, with_error
 
 _SAME = "the champion is the tuned start program itself; nothing better was found"
 _NOT_A_DISCOVERY = "not a discovery: the run began with this family of programs"
@@ -53,7 +53,7 @@ def failure(row: dict[str, Any]) -> str | None:
     text = f"no comparison: on fresh seeds a training of {' and of '.join(failed)} failed"
     if other is None:
         return text
-    return f"{text}; the mean loss of {who[other]} is {fmean(row[other]):.4f}"
+    return f"{text}; the mean loss of {who[other]} is {loss(fmean(row[other]))}"
 
 
 def verdict(comparison: dict[str, Any] | None) -> str:
@@ -95,11 +95,16 @@ def _overfitting(points: list[dict[str, Any]]) -> str:
     )
 
 
+def constants(identity: dict[str, Any]) -> str:
+    """The constants of a family in brackets; nothing if it has none."""
+    values = ", ".join(f"{name} {value:.6g}" for name, value in identity["parameters"].items())
+    return f" ({values})" if values else ""
+
+
 def _name(identity: dict[str, Any]) -> str:
     if identity["family"] is None:
         near = identity["nearest"]
         nearest = f"; nearest {near}, distance {identity['distance']:.2f}" if near else ""
         return f"none ({identity['reason']}{nearest})"
-    values = ", ".join(f"{name} {value:.6g}" for name, value in identity["parameters"].items())
     extra = f", with {', '.join(identity['extra'])}" if identity["extra"] else ""
-    return f"{identity['family']}{f' ({values})' if values else ''}{extra}"
+    return f"{identity['family']}{constants(identity)}{extra}"

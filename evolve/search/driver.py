@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
 from evolve.errors import BadInput, PoolError
@@ -42,6 +42,13 @@ _ATTEMPTS = 2
 Observer = Callable[["Driver"], None]
 
 
+class Closing(NamedTuple):
+    """Training steps that a closing can use: with less than the least it is left out."""
+
+    least: float = 0.0
+    most: float = math.inf
+
+
 class Driver:
     """Runs one session of a search.
 
@@ -49,8 +56,8 @@ class Driver:
         log: the run, open for writing.
         pool: started, with the run's tasks; see `worker_setup`.
         observe: called often, to show progress.
-        closing: the most training steps that the closing can use. Of a time so much is left for
-            it, and no more than its share; a count is that of the search alone.
+        closing: the training steps that the closing can use. Of a time the most is left for it,
+            and no more than its share; a count is that of the search alone.
     """
 
     def __init__(
@@ -58,11 +65,11 @@ class Driver:
         log: RunLog,
         pool: Pool,
         observe: Observer = lambda driver: None,
-        closing: float = math.inf,
+        closing: Closing | None = None,
     ) -> None:
         self.log = log
         self.pool = pool
-        self._closing = closing
+        self._closing = closing or Closing()
         self._observe = observe
         self.config = Config.from_json(log.meta("config"))
         self.untrained = check_tasks(log, pool)
@@ -123,12 +130,18 @@ class Driver:
         return spent[kind]
 
     def _left_for_closing(self, target: Budget) -> float:
-        """What the closing takes of a time: at the speed so far, but no more than its share."""
+        """What the closing takes of a time: at the speed so far, but no more than its share.
+
+        Nothing, if that is too little for it: then the time is for the search.
+        """
         if target.kind != SECONDS:
             return 0.0
         last = self.log.events("budget")[-1][2]  # of what was added last, not of all sessions
         share = self.config.closing_share * last.get("added", target.amount)
-        return min(share, self._closing * self.seconds / self.steps) if self.steps else share
+        if not self.steps:
+            return share
+        each = self.seconds / self.steps
+        return 0.0 if share < self._closing.least * each else min(share, self._closing.most * each)
 
     # -- the search ----------------------------------------------------------
 
