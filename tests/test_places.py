@@ -78,6 +78,24 @@ def test_every_python_and_the_least_versions(version: str, least: bool, tmp_path
         assert done.returncode == 0, (given, done.stdout[-1000:], done.stderr[-2000:])
 
 
+@pytest.mark.promise(13)
+def test_with_uv(tmp_path: Path) -> None:
+    """`uv run` would make every worker of Ray install everything anew."""
+    uv = shutil.which("uv")
+    if not LONG or uv is None:
+        pytest.skip("only in the long mode, where there is uv")
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for name in ("PYTHONPATH", "VIRTUAL_ENV"):
+        env.pop(name, None)
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", HERE.parent, clone], check=True)
+    command = [uv, "run", "--python", sys.executable, "evolve", "run", "--tasks", "quadratic"]
+    command += ["--budget", "30evals", "--workers", "2", "--quiet"]
+    done = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "30 of them trained" in done.stdout
+
+
 FIXTURES = HERE / "formats"
 
 

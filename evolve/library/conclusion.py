@@ -141,9 +141,14 @@ def _compared(row: dict[str, Any], start: str) -> str:
 
 def _next(s: dict[str, Any], found: bool) -> Iterator[str]:
     folder, tasks = quoted(s["run"]), s["provenance"]["config"]["tasks"]
+    commands = {
+        f"evolve inspect {folder}": "everything that was found",
+        resuming(s["run"], tasks, "30m"): "go on searching",
+    }
+    if found:
+        commands[f"evolve export {folder} --to torch -o found.py"] = "the optimizer, for PyTorch"
+    width = max(map(len, commands))
     yield ""
     yield "Next you can type:"
-    yield f"  evolve inspect {folder}                             # everything that was found"
-    yield f"  {resuming(s['run'], tasks, '30m'):<50}  # go on searching"
-    if found:
-        yield f"  evolve export {folder} --to torch -o found.py       # the optimizer, for PyTorch"
+    for command, what in commands.items():
+        yield f"  {command:<{width}}  # {what}"
