@@ -194,8 +194,9 @@ def _check_members(task: Any, name: str) -> None:
     if isinstance(task, Task) and not hasattr(task, "trainer"):
         missing = [m for m in ("splits", "init", "loss") if _inherits(task, m)]
     if missing:
+        lacks = "is none" if len(missing) == len(MEMBERS) else f"lacks {', '.join(missing)}"
         raise TaskError(
-            f"the task {name!r} lacks {', '.join(missing)}: "
+            f"the task {name!r} {lacks}: make it with evolve.torch_task, or "
             "subclass proxy_tasks.task.Task and define splits, init and loss"
         )
 

@@ -379,9 +379,9 @@ def test_resolve_looks_in_the_working_directory(
     [
         ("absent", "has no object 'absent' in it"),
         ("Holder.outer", "has no object 'outer' in it"),
-        ("half", "lacks init, loss: subclass proxy_tasks.task.Task and define"),
+        ("half", "lacks init, loss: make it with evolve.torch_task, or subclass proxy_tasks"),
         ("Lame", "lacks schedule, summary, rung, splits, init, loss"),
-        ("number", "lacks name, width"),
+        ("number", "is none: make it with evolve.torch_task"),
         ("Mine", r"calling it without arguments raised TypeError: .*missing 4 required"),
         ("fails", "calling it without arguments raised RuntimeError: no such table$"),
         ("a b", "is not of the form package.module:object"),
