@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from evolve.export.catalog import TARGETS, emit
 from evolve.search.config import Config
 from evolve.search.mutation import CONSTANTS
 from evolve.studies import calibration as calibration
-from evolve.studies import found_programs, proxy_tables, table, unseen, way
+from evolve.studies import found_programs, larger, proxy_tables, table, unseen, way
 from evolve.studies import rediscovery as study
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -308,3 +309,18 @@ def test_the_table_of_unseen_tasks_compares_seed_by_seed() -> None:
     p = ttest_rel(losses["lion"], losses["muon"]).pvalue
     assert cells == ["1.2000", f"+0.0500 (p = {p:.0e})", "failed"]
     assert unseen.table(rows, "equal-memory", "lion").count("\n") == 1
+
+
+def test_a_larger_model_is_trained_and_its_rate_chosen_before_fresh_seeds(tmp_path: Path) -> None:
+    small = replace(larger.LARGE, width=8, heads=2, blocks=2, steps=2 * larger.EVERY)
+    assert 9e5 < larger.LARGE.weights() < 1.1e6
+    losses = larger.curve(zoo("lion"), 1.0, 0, small)
+    assert len(losses) == 3 and losses[-1] < losses[0] - 0.5
+    rows: list[dict[str, Any]] = []
+    asked = []
+    for factor, seed in larger.trainings(lambda: rows):
+        asked.append((factor, seed))
+        ends = math.nan if factor > 1 else abs(factor - 0.25)
+        rows.append({"program": "lion", "factor": factor, "seed": seed, "losses": [4.0, ends]})
+    assert asked[len(larger.PEAKS) :] == [(0.25, seed) for seed in larger.FRESH]
+    assert "| lion | 0.0000 ± 0.0000 | 100 |" in larger.table(rows)

@@ -69,17 +69,19 @@ class SourceText(TextTransformer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoBlocks(TextTransformer):
-    """A character model of two blocks."""
+class Blocks(TextTransformer):
+    """A character model of several blocks."""
+
+    blocks: int = 2
 
     def init(self, key: Any) -> Any:
         import jax
 
         from proxy_tasks import models
 
-        first, second = jax.random.split(key)
-        block = models.init_block(second, self.width, self.heads)
-        return {**super().init(first), "second": block}
+        first, *others = jax.random.split(key, self.blocks)
+        more = [models.init_block(other, self.width, self.heads) for other in others]
+        return {**super().init(first), "more": more}
 
     def loss(self, params: Any, batch: Any) -> Any:
         from proxy_tasks import models
@@ -88,16 +90,16 @@ class TwoBlocks(TextTransformer):
         tokens = windows[:, :-1]
         length = tokens.shape[1]
         x = models.embedded(params, tokens)
-        for block in (params["block"], params["second"]):
+        for block in (params["block"], *params["more"]):
             x = models.block(block, x, self.heads, length, causal=True)
         logits = params["unembedding"] @ models.rms_norm(params["norm"], x)
         return models.cross_entropy(logits, windows[:, 1:].reshape(-1))
 
     def weights(self) -> int:
-        return super().weights() + block_weights(self.width, self.heads)
+        return super().weights() + (self.blocks - 1) * block_weights(self.width, self.heads)
 
     def flops(self) -> float:
-        more = block_products(self.width, self.heads, self.length)
+        more = (self.blocks - 1) * block_products(self.width, self.heads, self.length)
         return super().flops() + 6.0 * self.steps * self.batch * self.length * more
 
 
@@ -105,7 +107,7 @@ _TEXT = {field: getattr(TEXT, field) for field in ("width", "batch", "steps", "h
 #: Each task, and its rung.
 TASKS = {
     "source_text": (SourceText(name="source_text", **_TEXT), 1),
-    "two_blocks": (TwoBlocks(name="two_blocks", schedule="cosine", **_TEXT), 1),
+    "two_blocks": (Blocks(name="two_blocks", schedule="cosine", **_TEXT), 1),
     "wide_text": (replace(TEXT, name="wide_text", width=28), 1),
     "vit_cosine": (replace(VIT, name="vit_cosine", schedule="cosine"), 1),
     "mlp": (CATALOG["digits_mlp"], 1),

@@ -1,0 +1,157 @@
+"""`python -m evolve.studies.larger FILE PROGRAM...`: a character model of a million weights.
+
+What a memory is worth changes with the length of a training, and small tasks favour rules without
+one. So AdamW, Lion, Muon and every PROGRAM (a name, a run, a file) train a model that is two
+hundred times as large as that of the search. Their constants are the best of as many trials on a
+model as small as the search's, over as many steps as here; then the peak of the learning rate is
+chosen here, on one seed, and three fresh seeds tell. They train as people would, as Optax
+optimizers, after a warm-up and under a cosine, all the same model.
+
+One JSON line in FILE for each training, with its held-out losses on the way; what is there already
+is not done again. `--table` prints what they came to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from evolve.export.lowering import lower
+from evolve.judge.ranking import at_best
+from evolve.judge.trials import Trials
+from evolve.library.optimizer import load
+from evolve.library.trials import trials_pool
+from evolve.programs import load_program
+from evolve.studies.calibration import read
+from evolve.studies.unseen import TEXT, Blocks
+from primitives.program import Program
+from primitives.text import from_text, to_text
+from proxy_tasks.task import Task, batches
+
+RULES = ("adamw-corrected", "lion", "muon")
+STEPS, BATCH = 2000, 16
+SMALL = replace(TEXT, name="small", steps=STEPS, batch=BATCH, schedule="cosine")
+LARGE = Blocks(
+    name="large", blocks=5, width=128, heads=4, steps=STEPS, batch=BATCH, schedule="cosine"
+)
+globals()["small"] = SMALL  # where workers find it
+#: Trials of the constants on the small model, and the seeds of each.
+TUNING, CHOOSING = 96, 2
+#: Peaks of the learning rate that are tried on the large model, as multiples of the small one's.
+PEAKS = tuple(4.0**k for k in (-3, -2, -1, 0, 1))
+CHOSEN, FRESH = 100, (101, 102, 103)
+#: Steps until the rate is at its peak, and between two looks at the held-out loss.
+WARM_UP, EVERY = 100, 100
+
+
+def constants(program: str) -> Program:
+    """A program with its constants tuned on the small model, over as many steps."""
+    task = f"{__spec__.name}:small"
+    with trials_pool((task,), "auto", TUNING * CHOOSING) as pool:
+        return at_best(Trials(pool, CHOOSING, tasks=[task]), load_program(program), TUNING)
+
+
+def curve(program: Program, factor: float, seed: int, task: Task = LARGE) -> list[float]:
+    """The held-out loss before training and after every `EVERY` steps; NaN once it is lost."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    peak = factor * lower(program).peak.default
+    steps = jnp.arange(task.steps)
+    rates = peak * jnp.minimum(1.0, (steps + 1) / WARM_UP) * jnp.asarray(task.learning_rate())
+    optimizer = load(to_text(program)).to_optax(lambda step: rates[step])
+    splits = task.splits()
+    train, heldout = (tuple(map(jnp.asarray, part)) for part in (splits.train, splits.heldout))
+    order = batches(task, len(splits.train[0]), seed)
+
+    def step(state: Any, chosen: Any) -> Any:
+        params, memory = state
+        gradient = jax.grad(task.loss)(params, tuple(each[chosen] for each in train))
+        updates, memory = optimizer.update(gradient, memory, params)
+        return (optax.apply_updates(params, updates), memory), None
+
+    on_the_way = jax.jit(lambda state, part: jax.lax.scan(step, state, part)[0])
+    held_out = jax.jit(task.loss)
+    params = task.init(jax.random.key(seed))
+    state = (params, optimizer.init(params))
+    losses = [float(held_out(params, heldout))]
+    for begin in range(0, task.steps, EVERY):
+        state = on_the_way(state, jnp.asarray(order[begin : begin + EVERY]))
+        losses.append(float(held_out(state[0], heldout)))
+        if not math.isfinite(losses[-1]):
+            break
+    return losses
+
+
+def trainings(own: Callable[[], list[dict[str, Any]]]) -> Iterator[tuple[float, int]]:
+    """The factor and the seed of each training of a program, given what was done so far."""
+    for factor in PEAKS:
+        yield factor, CHOSEN
+    best = chosen(own())
+    for seed in FRESH:
+        yield best, seed
+
+
+def chosen(rows: Sequence[dict[str, Any]]) -> float:
+    """The factor of the peak that is best on the seed for choosing."""
+    ends = {row["factor"]: row["losses"][-1] for row in rows if row["seed"] == CHOSEN}
+    return min(ends, key=lambda factor: (math.isnan(ends[factor]), ends[factor]))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: the held-out loss at the end, and the steps to where the first rule ends."""
+    lines = [["program", "held-out loss", "steps to the first one's"], ["---"] * 3]
+    names = list(dict.fromkeys(row["program"] for row in rows))
+    curves = {
+        name: [r["losses"] for r in rows if r["program"] == name and r["seed"] in FRESH]
+        for name in names
+    }
+    for name, own in curves.items():
+        if not own:
+            continue
+        ends = [losses[-1] for losses in own]
+        error = stdev(ends) / math.sqrt(len(ends)) if len(ends) > 1 else math.nan
+        level = fmean(losses[-1] for losses in curves[names[0]])
+        means = np.mean([losses for losses in own if len(losses) == len(own[0])], axis=0)
+        first = next((i * EVERY for i, mean in enumerate(means) if mean <= level), None)
+        lines.append([name, f"{fmean(ends):.4f} ± {error:.4f}", str(first or "-")])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def train(file: Path, program: str) -> None:
+    """Do what is missing of a program's trainings."""
+
+    def own() -> list[dict[str, Any]]:
+        return [row for row in read(file) if row["program"] == program]
+
+    tuned = next((row["tuned"] for row in own()), None) or to_text(constants(program))
+    for factor, seed in trainings(own):
+        if not any((row["factor"], row["seed"]) == (factor, seed) for row in own()):
+            row = {"program": program, "tuned": tuned, "factor": factor, "seed": seed}
+            row["losses"] = curve(from_text(tuned), factor, seed)
+            with file.open("a") as rows:
+                rows.write(json.dumps(row) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Rules on a model of a million weights.")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM")
+    parser.add_argument("--table", action="store_true", help="print what was measured")
+    asked = parser.parse_args(arguments)
+    for program in () if asked.table else (*RULES, *asked.programs):
+        train(asked.results, program)
+    print(table(read(asked.results)))
+
+
+if __name__ == "__main__":
+    main()
