@@ -82,6 +82,11 @@ class Identity:
     distance: float | None = None
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        # As many digits as a constant of float32 has.
+        rounded = {name: float(f"{value:.7g}") for name, value in self.parameters.items()}
+        object.__setattr__(self, "parameters", rounded)
+
 
 def identify(program: Program) -> Identity:
     """Identify a program, in a child process with a time limit, since algebra can take for ever."""
