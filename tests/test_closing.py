@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -18,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolve import cache, closing
-from evolve.budget import EVALUATIONS, SECONDS, Budget
+from evolve.budget import EVALUATIONS, Budget
 from evolve.judge import comparison, ending, heldout, overfitting, tuning
 from evolve.judge.searched import Searched
 from evolve.judge.trials import AGAIN, CHECK, CHOOSING
 from evolve.search.config import EQUAL_MEMORY, Config
-from evolve.search.driver import Closing, Driver
+from evolve.search.driver import Driver
 from evolve.search.log import MORE_SEEDS, Record, RunLog
 from evolve.summary import summarize
 from evolve.understand import chain as chain_module
@@ -602,20 +601,3 @@ def test_of_a_time_that_is_far_too_short_nothing_is_judged(
     assert found["closed"] and (found["tournament"] is not None) == judged
     told = [text for text in found["left_out"] if "everything that judges" in text]
     assert bool(told) != judged and all(f"evolve resume {folder}" in text for text in told)
-
-
-@pytest.mark.parametrize(("least", "share"), [(0.0, 0.5), (1e12, 0.0)])
-def test_a_time_of_which_nothing_can_be_judged_is_for_the_search(
-    fresh: Make, least: float, share: float
-) -> None:
-    folder, of = fresh(), settings_of(closing_share=0.5)
-    create(folder, of)
-    with RunLog.open(folder, write=True) as log:
-        wanted = Closing(least, math.inf)
-        driver = Driver(log, FakePool(of), closing=wanted)  # type: ignore[arg-type]
-        driver.add_budget(Budget(EVALUATIONS, 10))
-        driver.search()
-        driver.add_budget(Budget(SECONDS, 1000.0))
-        target = driver.target()
-        assert target is not None
-        assert driver._left_for_closing(target) == pytest.approx(share * 1000.0)

@@ -20,7 +20,7 @@ from evolve.errors import BadInput
 from evolve.judge import ending
 from evolve.search import proposal
 from evolve.search.config import Config
-from evolve.search.driver import Driver
+from evolve.search.driver import Closing, Driver
 from evolve.search.log import RunLog
 from evolve.search.mutation import Mutant
 from evolve.summary import summarize
@@ -267,19 +267,25 @@ def test_the_scale_is_that_of_the_first_session(fresh: Make) -> None:
     assert go_on(folder, pool).untrained == {"a": [2.0] * settings.replicates[-1]}
 
 
-@given(st.floats(0.1, 0.6), st.floats(0.0, 1e6), st.floats(1.0, 1e4))
+@given(st.floats(0.1, 0.6), st.floats(0.0, 1e6), st.floats(0.0, 1.0), st.floats(1.0, 1e4))
 def test_of_a_time_the_closing_gets_what_it_can_use_and_no_more_than_its_share(
-    share: float, closing: float, seconds: float
+    share: float, closing: float, least: float, seconds: float
 ) -> None:
+    """And nothing where its share is too little: then nothing is judged."""
     driver = Driver.__new__(Driver)
-    driver.config, driver._closing = config(closing_share=share), closing
+    wanted = Closing(least * closing, closing)
+    driver.config, driver._closing = config(closing_share=share), wanted
     driver.steps, driver._before, driver._began = 1000, seconds, time.monotonic()
     # Of a run that went on: the share is of what was added, not of all sessions.
     added = [(0, "budget", {"kind": SECONDS, "until": 900.0, "added": 600.0})]
     driver.log = SimpleNamespace(events=lambda kind: added)  # type: ignore[assignment]
     budget = Budget(SECONDS, 900.0)
     left = driver._left_for_closing(budget)
-    assert left == pytest.approx(min(share * 600, closing * seconds / 1000), rel=0.05, abs=0.05)
+    most, needed = closing * seconds / 1000, wanted.least * seconds / 1000
+    if needed < 0.9 * share * 600:
+        assert left == pytest.approx(min(share * 600, most), rel=0.05, abs=0.05)
+    elif needed > share * 600:
+        assert left == 0.0
     driver.steps = 0  # nothing is known of the speed yet
     assert driver._left_for_closing(budget) == share * 600
     for kind in (EVALUATIONS, PROGRAMS):
