@@ -34,6 +34,17 @@ class Budget(NamedTuple):
         return f"{self.amount:,.0f} {self.kind}"
 
 
+class Closing(NamedTuple):
+    """Training steps that a closing can use: with less than the least it is left out."""
+
+    least: float = 0.0
+    most: float = math.inf
+
+    def takes(self, share: float, each: float) -> float:
+        """Seconds of its share that it takes, where a training step takes so many."""
+        return 0.0 if share < self.least * each else min(share, self.most * each)
+
+
 def parse_budget(text: str) -> Budget:
     """Read `90s`, `30m`, `1.5h`, `20000evals`, `300000programs` or `5000000steps`.
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from evolve.budget import SECONDS
+from evolve.budget import SECONDS, Closing
 from evolve.errors import BadInput, EvolveError
 from evolve.judge import ending, heldout
 from evolve.judge.entrants import entrants
@@ -25,7 +25,6 @@ from evolve.judge.searched import Searched, Watch
 from evolve.judge.tournament import ROUNDS, Structure, Tournament, best_of, cost, difference
 from evolve.judge.tuning import is_recorded
 from evolve.search.config import Config
-from evolve.search.driver import Closing
 from evolve.search.fitting import factor, rescaled
 from evolve.search.log import START, RunLog
 from evolve.search.probe import Stretch
@@ -67,7 +66,10 @@ class Plan(NamedTuple):
 
 #: A closing that costs so many times what is left for it is left out.
 TOO_DEAR = 3
-_NOT_JUDGED = "everything that judges the best; it needs more time: evolve resume RUN --budget 10m"
+_NOT_JUDGED = (
+    "everything that judges the best, for want of time"
+    f"{ending.OUTSIDE}evolve resume RUN --budget 10m"
+)
 
 #: From the largest down: the first that a run can afford, and the last in any case.
 PLANS = (
@@ -115,8 +117,8 @@ def _too_dear(run: Searched) -> bool:
         return False
     ((steps,),) = run.log.select("SELECT total(steps) FROM programs")
     ((seconds,),) = run.log.select("SELECT total(seconds) FROM sessions")
-    left = run.config.closing_share * budget.get("added", budget["until"])
-    return bool(_least(run.steps) * seconds > TOO_DEAR * left * steps)
+    share = run.config.closing_share * budget.get("added", budget["until"])
+    return not steps_wanted(run.steps).takes(share, seconds / steps)
 
 
 # -- the tournament ------------------------------------------------------------------

@@ -78,7 +78,7 @@ def resolve(name: str) -> Task:
     Raises TaskError, with one sentence for the user, when there is no such task or the module's
     own code raises.
     """
-    if name.startswith(given.PREFIX):
+    if given.is_given(name):
         task: Task | None = given.find(name)
         if task is not None:
             return task

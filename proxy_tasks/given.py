@@ -23,6 +23,11 @@ def give(task: Any, name: str | None = None) -> str:
     return name
 
 
+def is_given(name: str) -> bool:
+    """Whether it is the name of such a task, which no other process finds."""
+    return name.startswith(PREFIX)
+
+
 def find(name: str) -> Any:
     """The task that was given by this name; None if none was."""
     return _GIVEN.get(name)

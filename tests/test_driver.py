@@ -15,12 +15,12 @@ from fakes import FakePool, Killed, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget
+from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, Budget, Closing
 from evolve.errors import BadInput
 from evolve.judge import ending
 from evolve.search import proposal
 from evolve.search.config import Config
-from evolve.search.driver import Closing, Driver
+from evolve.search.driver import Driver
 from evolve.search.log import RunLog
 from evolve.search.mutation import Mutant
 from evolve.summary import summarize

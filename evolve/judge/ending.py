@@ -12,14 +12,14 @@ from typing import Any
 from evolve.errors import BadInput, quoted
 from evolve.judge.comparison import compare
 from evolve.search.log import RunLog
-from proxy_tasks.given import PREFIX
+from proxy_tasks.given import is_given
 
 #: The stages of a closing, in order; each is the kind of an event.
 TOURNAMENT, CHAMPION, HELDOUT = "tournament", "champion", "heldout"
 OVERFITTING, BASELINE, LEADERS = "overfitting", "baseline", "leaders"
 STAGES = (TOURNAMENT, CHAMPION, HELDOUT, OVERFITTING, BASELINE, LEADERS)
 #: What stands between what was left out and the command that does it.
-_OUTSIDE = "; outside the budget: "
+OUTSIDE = "; outside the budget: "
 #: The kind of an event of `evolve funnel`: outside the budget, so that no run compares it.
 RUNG = "rung"
 
@@ -120,8 +120,8 @@ def overfitting(log: RunLog) -> list[dict[str, Any]] | None:
 def left_out(log: RunLog) -> list[str]:
     """What the closing left out for want of budget, each with the command that does it."""
     found = [(stage(log, kind) or {}).get("left_out") for kind in STAGES]
-    if any(name.startswith(PREFIX) for name in log.meta("config")["tasks"]):
-        found = [text and text.partition(_OUTSIDE)[0] for text in found]  # no command finds them
+    if any(map(is_given, log.meta("config")["tasks"])):
+        found = [text and text.partition(OUTSIDE)[0] for text in found]  # no command finds them
     return [text.replace("RUN", quoted(log.folder)) for text in found if text]
 
 

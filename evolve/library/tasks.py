@@ -9,7 +9,7 @@ from typing import Any
 
 from evolve.errors import BadInput, quoted
 from proxy_tasks.catalog import CATALOG, TaskError, register
-from proxy_tasks.given import PREFIX
+from proxy_tasks.given import is_given
 
 
 def named(tasks: Iterable[Any] | Any) -> list[str]:
@@ -31,7 +31,7 @@ def named(tasks: Iterable[Any] | Any) -> list[str]:
 
 def resuming(folder: Path | str, tasks: Iterable[str], budget: str | None = None) -> str:
     """What goes on with a run: a command, or where no other process has its tasks, Python."""
-    if any(name.startswith(PREFIX) for name in tasks):
+    if any(map(is_given, tasks)):
         return f"evolve.open({str(folder)!r}).resume({'' if budget is None else repr(budget)})"
     return f"evolve resume {quoted(folder)}" + ("" if budget is None else f" --budget {budget}")
 

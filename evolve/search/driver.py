@@ -7,16 +7,15 @@ had happened.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget
+from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget, Closing
 from evolve.errors import BadInput, PoolError
 from evolve.search.config import Config
 from evolve.search.fitness import Losses
@@ -40,13 +39,6 @@ _BATCH = 256
 _ATTEMPTS = 2
 
 Observer = Callable[["Driver"], None]
-
-
-class Closing(NamedTuple):
-    """Training steps that a closing can use: with less than the least it is left out."""
-
-    least: float = 0.0
-    most: float = math.inf
 
 
 class Driver:
@@ -141,7 +133,7 @@ class Driver:
         if not self.steps:
             return share
         each = self.seconds / self.steps
-        return 0.0 if share < self._closing.least * each else min(share, self._closing.most * each)
+        return self._closing.takes(share, each)
 
     # -- the search ----------------------------------------------------------
 
