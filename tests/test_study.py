@@ -24,14 +24,12 @@ from primitives.program import Program
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
 
-OTHERS = {**study.VARIANTS, **study.CONTROLS}
+OTHERS = {**{name: settings for name, (_, settings) in study.VARIANTS.items()}, **study.CONTROLS}
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_control_has_settings_that_a_run_accepts(name: str) -> None:
-    settings = dict(OTHERS[name])
-    if "start" in settings:
-        settings["start"] = to_text(zoo(settings["start"]))
+    settings = OTHERS[name]
     accepted = Config.from_json(settings).to_json()
     assert all(accepted[key] == value for key, value in settings.items())
     assert accepted != Config().to_json()
@@ -71,19 +69,29 @@ def test_ornaments_do_not_hide_lion_and_a_signum_is_none() -> None:
     assert LIONS.likest(from_text(ORNATE.replace("m, g, 0.3", "m, g, 0.0"))) is None
 
 
-def held(rung: str, losses: list[float], comparison: dict[str, Any] | None) -> dict[str, Any]:
-    return {"task": "a", "rung": rung, "champion": losses, "comparison": comparison}
+def held(rung: str, losses: list[float], p: float | None = None) -> dict[str, Any]:
+    comparison = {"mean": 0.03, "error": 0.004, "pairs": 16, "wins": 16, "t": 7.0, "p": p}
+    return {"task": "a", "rung": rung, "champion": losses, "comparison": p and comparison}
 
 
 def digest(family: str | None) -> dict[str, Any]:
-    comparison = {"mean": 0.03, "error": 0.004, "pairs": 16, "wins": 16, "t": 7.0, "p": 1e-6}
+    identity = {"family": family, "exact": family is not None}
+    champion = {"structure": "ab", "score": 0.03, "behind": 0.002, "error": 0.003}
+    best = {"structure": "cd", "score": 0.032, "behind": 0.0, "error": 0.0}
+    failed = {"structure": "ef", "score": None, "behind": None, "error": None}
     return {
-        "champion": {"id": 7, "identity": {"family": family, "exact": family is not None}},
+        "champion": {"id": 7, "identity": identity},
+        "champion_found_at": {"generated": 6000, "trained": 2500, "steps": 500_000},
+        "tournament": {
+            "structures": [best, champion, failed],
+            "champion": {"structure": "ab", "best": False},
+        },
         "first_lion": {"generated": 1234, "trained": 500, "steps": 200_000}
         if family == "lion"
         else None,
-        "leaders": [{"slots": 1, "identity": {"family": family}}, {"slots": 2, "identity": {}}],
-        "heldout": [held("x1", [1.0, 1.1], comparison)],
+        "leaders": [{"slots": 1, "identity": identity}, {"slots": 2, "identity": {}}],
+        "heldout": [held("x1", [1.0, 1.1], 1e-6)],
+        "seconds": 1180.0,
         "generated": 10_000,
         "evaluated": 5_000,
         "training_steps": 1_000_000,
@@ -94,34 +102,31 @@ def digest(family: str | None) -> dict[str, Any]:
 
 def test_the_table_counts_the_seeds_that_found_lion() -> None:
     rows = {f"seed-{i}": digest(name) for i, name in enumerate(["lion", None, "lion", "signum"])}
-    text = table.table({**rows, "random-search-loss": digest("lion")})
-    count = "Lion in 2 of 4 seeds (95 % interval 7% to 93%), exact in 2."
-    assert f"Named by the runs themselves: {count} To the first" in text
-    assert "median: 1,234 programs, 500 trained, 200,000 training steps." in text
-    lines = text.splitlines()
-    compared = "+0.0300 ± 0.0040, p = 1e-06"
-    assert f"| seed-0 | #7 | lion | yes | - | lion | {compared} | - | 1,234 | 500 |" in lines[2]
-    assert "| none | no | - | none |" in lines[3] and "| - | - | - |" in lines[3]
-    later = {"seed-1": {"identity": {"family": "lion", "exact": False}}}
-    text = table.table(rows, later)
-    assert "| none | no | lion | none |" in text
-    assert "With all ablations: Lion in 1 of 1 seeds (95 % interval 3% to 100%), exact in 0" in text
+    rows["seed-2"]["champion"]["identity"]["exact"] = False
+    found, words, search = table.table({**rows, "random-search-loss": digest("lion")}).split(
+        "\n\n"
+    )[:3]
+    assert "Champions: Lion in 2 of 4 (95 % interval 7% to 93%), exact in 1." in words
+    assert "Best of one slot: Lion in 2 of 4" in words
+    assert "with p < 0.01, of 4 champions: a at x1 4." in words
+    assert "median: 1,234 programs, 500 trained, 200,000 training steps." in words
+    lines, shown = found.splitlines(), "+0.0300 ± 0.0040, p = 1e-06"
+    assert lines[2] == f"| seed-0 | lion | lion | -0.0020 ± 0.0030 | {shown} |"
+    assert lines[3].startswith("| seed-1 | none | none |")
+    assert lines[4].startswith("| seed-2 | lion and more |")
+    numbers = "| 20 | 10,000 | 5,000 | 1,000,000 | 50% | 60% | 6,000 | 1,234 |"
+    assert search.splitlines()[2] == f"| seed-0 {numbers}"
 
 
-def test_further_seeds_are_counted_on_their_own() -> None:
-    found = {"seed-0": digest("lion"), "further-5": digest(None), "further-6": digest(None)}
-    later = {"seed-0": {"identity": {"family": "lion", "exact": True}}}
-    first, further = table.table(found, later).split("\n\n")[1:]
-    assert first.startswith("Seeds 0. Named by the runs themselves: Lion in 1 of 1 seeds")
-    assert further == (
-        "Seeds 5, 6. Named by the runs themselves: "
-        "Lion in 0 of 2 seeds (95 % interval 0% to 84%), exact in 0."
-    )
-    assert not set(study.FURTHER_SEEDS) & {*study.SEEDS, 7}
+def test_a_champion_that_is_the_best_is_ahead_of_the_next() -> None:
+    row = digest("lion")
+    row["tournament"]["champion"] = {"structure": "cd", "best": True}
+    assert table.ahead(row) == "+0.0020 ± 0.0030"
+    assert table.ahead({**row, "tournament": None}) == "-"
 
 
 def judged(x1: list[float], x10: list[float] | None = None) -> dict[str, Any]:
-    rows = [held("x1", x1, None), *([held("x10", x10, None)] if x10 else [])]
+    rows = [held("x1", x1), *([held("x10", x10)] if x10 else [])]
     return {**digest(None), "heldout": rows}
 
 
@@ -133,17 +138,16 @@ def test_a_control_is_held_against_the_search_seed_by_seed() -> None:
         "random-search-equal-memory": judged([1.5, 2.6, 3.4], [0.8, 1.9, 2.85]),
         "random-search-loss": judged([1.0, 2.0, 3.0]),
     }
-    here, at_loss = table.controls(rows)
+    (here,) = table.controls(rows)
     # Differences to the mean of the two: 0.45, 0.55, 0.35; at x10 -0.15, 0, 0.
-    assert here == (
-        "random-search-equal-memory: held-out loss of its champion less that of the search's "
-        "champions: "
-        "at x1 +0.4500 ± 0.0577 (p = 0.016; +0.4000 to +0.5000 for the 2 runs); "
-        "at x10 -0.0500 ± 0.0500 (p = 0.42; -0.1500 to +0.0500 for the 2 runs)."
-    )
-    assert at_loss.endswith("champions: at x1 -0.1667 ± 0.0333 (p = 0.038); at x10 not measured.")
+    equal, alone = here.splitlines()[2:]
+    same = "+0.4500 ± 0.0577, p = 0.016 | -0.0500 ± 0.0500, p = 0.42"
+    assert equal == f"| random-search-equal-memory | {same} |"
+    assert "-0.1667 ± 0.0333, p = 0.038" in alone
     assert here in table.table(rows)
     assert set(table.SEARCHES) == set(study.CONTROLS)
+    del rows["objective-loss"]["heldout"][0]
+    assert next(table.controls(rows)).splitlines()[3] == "| random-search-loss | - |"
 
 
 def test_a_unit_leaves_a_digest_and_a_program_file(
@@ -153,28 +157,29 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     monkeypatch.setattr(study, "RESULTS", tmp_path / "study")
     small = {"population": 20, "tune_start": False, "in_flight": 4}
     settings = {**small, "replicates": [1, 2], "closing_share": 0.0}
-    flags = ["--tasks", "quadratic", "--workers", "0", "--seed", "9"]
-    study.unit(tmp_path / "runs", "seed-9", "60evals", flags, settings)
-    study.unit(tmp_path / "runs", "seed-9", "61evals", ["--no-such-flag"], {})
+    flags = ["--tasks", "quadratic", "--workers", "0"]
+    name = f"seed-{study.SEEDS[0]}"
+    study.unit(tmp_path / "runs", name, "60evals", 9, settings, *flags)
+    study.unit(tmp_path / "runs", name, "61evals", 9, {}, "--no-such-flag")
     rows = study.read()
-    digest = rows["seed-9"]
+    digest = rows[name]
     assert (digest["budget"], digest["evaluated"], digest["settings"]) == ("60evals", 60, settings)
     assert digest["ancestry"][0]["id"] == digest["champion"]["id"]
     oldest = digest["ancestry"][-1]
     assert (oldest["id"], oldest["mutation"], oldest["fitness"]) == (0, "start", 0.0)
     assert (oldest["slots"], oldest["live"]) == (2, analyse(zoo("adamw")).statements)
-    assert table.table(rows).splitlines()[2].startswith(f"| seed-9 | #{digest['champion']['id']}")
-    program = from_text(found_programs.text("seed-9", digest))
+    assert table.table(rows).splitlines()[2].startswith(f"| {name} | none | none | - |")
+    program = from_text(found_programs.text(name, digest))
     assert program == from_text(digest["champion"]["live_program"])
 
 
-FOUND, LATER = study.read(), study.champions()
+FOUND = study.read()
 
 
 @pytest.mark.parametrize("unit", FOUND)
 def test_what_is_kept_is_what_was_found(unit: str) -> None:
     kept = (found_programs.PROGRAMS / f"{unit}.txt").read_text()
-    assert kept == found_programs.text(unit, FOUND[unit], LATER.get(unit))
+    assert kept == found_programs.text(unit, FOUND[unit])
     from_text(kept)
     newest, *_, oldest = FOUND[unit]["ancestry"]
     assert newest["id"] == FOUND[unit]["champion"]["id"] and oldest["mutation"] == "start"
@@ -189,7 +194,7 @@ def test_what_was_found_exports(unit: str, target: str) -> None:
 
 def test_the_readme_shows_the_study() -> None:
     text = found_programs.README.read_text()
-    shown = table.table(FOUND, LATER)
+    shown = table.table(FOUND)
     assert found_programs.replaced(text, "study", shown) == text, (
         "run: python -m evolve.studies.found_programs"
     )

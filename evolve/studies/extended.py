@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     units = [(f"extended-{seed}", seed, {}) for seed in SEEDS]
     units += [(f"extended-products-{seed}", seed, WITHOUT) for seed in PRODUCTS]
     for name, seed, settings in units:
-        unit(folder, name, BUDGET, ["--seed", str(seed), "--language", "extended"], settings)
+        unit(folder, name, BUDGET, seed, settings, "--language", "extended")
 
 
 if __name__ == "__main__":

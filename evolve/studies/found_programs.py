@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evolve.studies.rediscovery import champions, read
-from evolve.studies.table import heldout, named, table
+from evolve.studies.rediscovery import read
+from evolve.studies.table import compared, comparisons, table
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "README.md"
 
 
 def main() -> None:
-    found, later = read(), champions()
+    found = read()
     for unit, digest in found.items():
-        (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest, later.get(unit)))
-    README.write_text(replaced(README.read_text(), "study", table(found, later)))
+        (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest))
+    README.write_text(replaced(README.read_text(), "study", table(found)))
 
 
 def replaced(text: str, name: str, content: str) -> str:
@@ -34,11 +34,10 @@ def replaced(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-def text(unit: str, digest: dict[str, Any], later: dict[str, Any] | None = None) -> str:
-    """The file of a unit's champion: as its run ended; what it came to later stands above."""
+def text(unit: str, digest: dict[str, Any]) -> str:
+    """The file of a unit's champion."""
     simplified = digest["champion"]["simplified"] or digest["champion"]["live_program"]
-    lines = [*_header(unit, digest), *(_later(later) if later else [])]
-    return "".join(f"# {line}".rstrip() + "\n" for line in lines) + simplified
+    return "".join(f"# {line}".rstrip() + "\n" for line in _header(unit, digest)) + simplified
 
 
 def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
@@ -60,15 +59,10 @@ def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
         yield f"    {step['kind']}: {step['how']}"
 
 
-def _later(later: dict[str, Any]) -> Iterator[str]:
-    yield f"with all ablations, at commit {later['commit']}: {named(later['identity'])}"
-    yield from (f"    {step['kind']}: {step['how']}" for step in later["chain"]["steps"])
-    yield from (f"    {line}" for line in later["simplified"].splitlines())
-
-
 def _worth(digest: dict[str, Any]) -> str:
-    rungs = dict.fromkeys(one["rung"] for one in digest["heldout"] or [])
-    return ", ".join(f"{rung} {heldout(digest, rung)}" for rung in rungs) or "not compared"
+    held = comparisons(digest)
+    texts = (f"{task} at {rung} {compared(one)}" for (task, rung), one in held.items())
+    return ", ".join(texts) or "not compared"
 
 
 if __name__ == "__main__":

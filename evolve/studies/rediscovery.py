@@ -1,11 +1,11 @@
-"""`python -m evolve.studies.rediscovery FOLDER`: does the search find Lion, and how often.
+"""`python -m evolve.studies.rediscovery FOLDER [UNIT...]`: does the search find Lion, how often?
 
 Units, one after the other, each a run of its own in FOLDER and resumed if it was cut off:
-the default search for five seeds, 30 minutes each; variants of it, as long; then the controls,
-each with four times the training steps that the median seed needed to reach its champion; then
-three seeds more, which were named before they ran and are counted on their own.
-Nothing is tuned on these seeds. What each unit came to is written to
-`discovered/study/UNIT.json`; a unit that is there is not run again (delete it to run it anew).
+the default search for ten seeds; a search on text and digits together for three of them, and one
+on a single model for all programs; then the controls, each with four times the training steps that
+the median seed needed to reach its champion. Nothing is tuned on these seeds. What each unit came
+to is written to `discovered/study/UNIT.json`; a unit that is there is not run again (delete it to
+run it anew).
 
 `python -m evolve.studies.rediscovery --table` prints the table from those files.
 """
@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,23 +25,20 @@ import numpy as np
 
 from evolve.search.log import MORE_SEEDS, Record, RunLog
 from evolve.search.probe import Stretch
-from evolve.studies.table import FURTHER, SEED, table
+from evolve.studies.table import SEED, table
 from evolve.summary import front, summarize
 from primitives.program import Program
 from primitives.text import from_text
 from proxy_tasks.status import FINISHED
 
 RESULTS = Path(__file__).parents[2] / "discovered" / "study"
-#: What champions of runs that left ablations out came to with all of them.
-CHAMPIONS = RESULTS.parent / "champions.json"
-SEEDS, BUDGET = range(5), "30m"
-#: Run when all else was done and written down; settings were chosen on seed 7.
-FURTHER_SEEDS = (5, 6, 8)
-#: What the search finds from elsewhere, with fewer functions, or for loss alone.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "without-sign-and-abs": {"without": ["sign", "abs"]},
-    "start-sgd": {"start": "sgd"},
-    "objective-loss": {"objective": "loss"},
+#: Settings were chosen on other seeds: 20 to 23, and from 50 on.
+SEEDS, BUDGET = range(31, 41), "20m"
+_BOTH = {"tasks": ["text_transformer", "digits_vit"]}
+#: Other searches, each with its seed.
+VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
+    **{f"text-and-digits-{seed}": (seed, _BOTH) for seed in SEEDS[:3]},
+    "objective-loss": (SEEDS[0], {"objective": "loss"}),
 }
 _METHODS: dict[str, dict[str, Any]] = {
     "constants-only": {"constants_share": 1.0},
@@ -57,22 +54,34 @@ CONTROLS: dict[str, dict[str, Any]] = {
 
 def main(arguments: list[str]) -> None:
     if arguments == ["--table"]:
-        print(table(read(), champions()))
+        print(table(read()))
         return
-    folder = Path(arguments[0])
-    for seed in SEEDS:
-        unit(folder, f"{SEED}{seed}", BUDGET, ["--seed", str(seed)], {})
-    for name, settings in VARIANTS.items():
-        unit(folder, name, BUDGET, ["--seed", "0"], settings)
-    seeds = [row for name, row in read().items() if name.startswith(SEED)]
-    steps = 4 * round(median(row["champion_found_at"]["steps"] for row in seeds))
+    folder, asked = Path(arguments[0]), arguments[1:]
+    for name, seed, settings in searches():
+        if not asked or name in asked:
+            unit(folder, name, BUDGET, seed, settings)
     for name, settings in CONTROLS.items():
-        unit(folder, name, f"{steps}steps", ["--seed", "0"], settings)
-    for seed in FURTHER_SEEDS:
-        unit(folder, f"{FURTHER}{seed}", BUDGET, ["--seed", str(seed)], {})
+        if not asked or name in asked:
+            unit(folder, name, controls_budget(), SEEDS[0], settings)
 
 
-def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[str, Any]) -> None:
+def searches() -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Units that have as much time as each other: their names, seeds and settings."""
+    for seed in SEEDS:
+        yield f"{SEED}{seed}", seed, {}
+    for name, (seed, settings) in VARIANTS.items():
+        yield name, seed, settings
+
+
+def controls_budget() -> str:
+    """Four times the training steps that the median seed needed to reach its champion."""
+    seeds = [row for name, row in read().items() if name.startswith(SEED)]
+    return f"{4 * round(median(row['champion_found_at']['steps'] for row in seeds))}steps"
+
+
+def unit(
+    folder: Path, name: str, budget: str, seed: int, settings: dict[str, Any], *flags: str
+) -> None:
     """One run to its end, and its digest."""
     result, run, began_at = RESULTS / f"{name}.json", folder / name, folder / f"{name}.commit"
     if result.exists():
@@ -85,7 +94,8 @@ def unit(folder: Path, name: str, budget: str, flags: list[str], settings: dict[
         config = folder / f"{name}.toml"
         config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
         began_at.write_text(commit())
-        command += ["run", "--budget", budget, "--out", str(run), "--config", str(config), *flags]
+        command += ["run", "--budget", budget, "--seed", str(seed), "--out", str(run)]
+        command += ["--config", str(config), *flags]
     began = time.time()
     subprocess.run([*command, "--quiet"], check=True)
     RESULTS.mkdir(exist_ok=True)
@@ -215,15 +225,10 @@ def _told(record: Record) -> dict[str, Any]:
 
 
 def read() -> dict[str, dict[str, Any]]:
-    """The digests, by unit."""
-    paths = {path.stem: path for path in RESULTS.glob("*.json")}
-    return {unit: json.loads(paths[unit].read_text()) for unit in sorted(paths)}
-
-
-def champions() -> dict[str, dict[str, Any]]:
-    """What each champion was simplified to with all ablations, by unit."""
-    found: dict[str, dict[str, Any]] = {}
-    return json.loads(CHAMPIONS.read_text()) if CHAMPIONS.exists() else found
+    """The digests, by unit: the searches, then the controls."""
+    units = [*(name for name, *_ in searches()), *CONTROLS]
+    paths = {unit: RESULTS / f"{unit}.json" for unit in units}
+    return {unit: json.loads(path.read_text()) for unit, path in paths.items() if path.exists()}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, ttest_1samp
 
-#: What the names of the default search's units begin with: the study's seeds, and those after it.
-SEED, FURTHER = "seed-", "further-"
+#: What the names of the default search's units begin with.
+SEED = "seed-"
 #: Against whose champions each control's is held: what the units' names begin with.
 SEARCHES = {
     "constants-only-equal-memory": SEED,
@@ -18,71 +18,110 @@ SEARCHES = {
     "constants-only-loss": "objective-loss",
     "random-search-loss": "objective-loss",
 }
+#: Below this chance, a champion counts as better than the tuned start.
+SHOWN = 0.01
 
 
-def table(rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]] | None = None) -> str:
-    """Markdown: a line for each unit, and how many seeds found Lion, with a 95 % interval.
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown: what each unit found and how it was found, and how many seeds found Lion.
 
     Arguments:
         rows: the digests, by unit.
-        later: what champions came to with all ablations, which runs may have left out.
     """
-    later = later or {}
-    head = ["run", "champion", "name", "exact", "with all ablations", "best of one slot"]
-    head += ["held out, x1", "held out, x10", "first like Lion: programs generated", "trained"]
-    head += ["training steps", "steps in all", "cache hits", "redundant"]
-    lines = [head, ["---"] * len(head)]
+    seeds = [row for name, row in rows.items() if name.startswith(SEED)]
+    return "\n\n".join([found(rows), " ".join(summary(seeds)), search(rows), *controls(rows)])
+
+
+def found(rows: dict[str, dict[str, Any]]) -> str:
+    """What each unit found, and what that is worth."""
+    places = list(dict.fromkeys(place for row in rows.values() for place in comparisons(row)))
+    head = ["run", "champion", "best of one slot", "ahead of the next"]
+    head += [f"{task}, {rung}" for task, rung in places]
+    lines = []
     for name, row in rows.items():
-        identity, first = row["champion"]["identity"] or {}, row["first_lion"]
-        (alone,) = [x["identity"] or {} for x in row["leaders"] if x["slots"] == 1] or [{}]
+        names = (row["champion"]["identity"], _of_one_slot(row))
+        cells = [name, *map(named, names), ahead(row)]
+        held = comparisons(row)
+        lines.append([*cells, *(compared(held.get(place)) for place in places)])
+    return _markdown(head, lines)
+
+
+def search(rows: dict[str, dict[str, Any]]) -> str:
+    """How each unit's search went."""
+    head = ["run", "minutes", "generated", "trained", "training steps", "cache hits", "redundant"]
+    head += ["champion after", "like Lion after"]
+    lines = []
+    for name, row in rows.items():
+        counts = (f"{row[key]:,}" for key in ("generated", "evaluated", "training_steps"))
+        shares = (f"{row[key]:.0%}" for key in ("cache_hit_rate", "redundant_share"))
+        cells = [name, f"{row['seconds'] / 60:.0f}", *counts, *shares]
+        first, champion = row["first_lion"], row["champion_found_at"]
         lines.append(
-            [
-                name,
-                f"#{row['champion']['id']}",
-                identity.get("family") or "none",
-                "yes" if identity.get("exact") else "no",
-                named(later[name]["identity"]) if name in later else "-",
-                alone.get("family") or "none",
-                heldout(row, "x1"),
-                heldout(row, "x10"),
-                *([f"{first[k]:,}" for k in ("generated", "trained", "steps")] if first else "---"),
-                f"{row['training_steps']:,}",
-                f"{row['cache_hit_rate']:.1%}",
-                f"{row['redundant_share']:.1%}",
-            ]
+            [*cells, f"{champion['generated']:,}", f"{first['generated']:,}" if first else "-"]
         )
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    groups = (" ".join(summary(rows, later, unit)) for unit in (SEED, FURTHER))
-    return "\n\n".join([text, *filter(None, groups), *controls(rows)])
+    return _markdown(head, lines)
 
 
-def summary(
-    rows: dict[str, dict[str, Any]], later: dict[str, dict[str, Any]], unit: str
-) -> Iterator[str]:
-    """What the runs whose names begin so came to, in words."""
-    seeds = {name: row for name, row in rows.items() if name.startswith(unit)}
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
+
+
+def summary(seeds: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What the searches came to, in words."""
     if not seeds:
         return
-    names = ", ".join(name.removeprefix(unit) for name in seeds)
-    yield f"Seeds {names}."
-    yield f"Named by the runs themselves: {counted([r['champion'] for r in seeds.values()])}."
-    if known := [later[name] for name in seeds if name in later]:
-        yield f"With all ablations: {counted(known)}."
-    yield from first_lions(list(seeds.values()))
+    yield f"Champions: {counted([row['champion']['identity'] for row in seeds])}."
+    yield f"Best of one slot: {counted([_of_one_slot(row) for row in seeds])}."
+    held = [comparisons(row) for row in seeds]
+    better = {
+        place: sum(_is_better(of.get(place)) for of in held)
+        for place in dict.fromkeys(place for of in held for place in of)
+    }
+    words = ", ".join(f"{task} at {rung} {count}" for (task, rung), count in better.items())
+    yield f"Better than tuned AdamW with p < {SHOWN}, of {len(seeds)} champions: {words}."
+    yield from first_lions(seeds)
 
 
-def named(identity: dict[str, Any]) -> str:
+def _of_one_slot(row: dict[str, Any]) -> dict[str, Any] | None:
+    """What the best program of one slot was named."""
+    return next((one["identity"] for one in row["leaders"] if one["slots"] == 1), None)
+
+
+def _is_better(comparison: dict[str, Any] | None) -> bool:
+    if comparison is None or comparison["p"] is None:
+        return False
+    return bool(comparison["mean"] > 0 and comparison["p"] < SHOWN)
+
+
+def named(identity: dict[str, Any] | None) -> str:
     """A name in short."""
-    return f"{identity['family'] or 'none'}{', exact' if identity['exact'] else ''}"
+    if not identity or not identity["family"]:
+        return "none"
+    return f"{identity['family']}{'' if identity['exact'] else ' and more'}"
 
 
-def counted(found: Sequence[dict[str, Any]]) -> str:
+def ahead(row: dict[str, Any]) -> str:
+    """By how much a champion's score is above that of the best other structure, in short."""
+    played = row["tournament"] or {"structures": []}
+    scored = [one for one in played["structures"] if one["score"] is not None]
+    own = [one for one in scored if one["structure"] == played["champion"]["structure"]]
+    others = [one for one in scored if one not in own]
+    if not own or not others:
+        return "-"
+    best = max(others, key=lambda one: float(one["score"]))
+    if played["champion"]["best"]:
+        return f"{best['behind']:+.4f} ± {best['error']:.4f}"
+    return f"{-own[0]['behind']:+.4f} ± {own[0]['error']:.4f}"
+
+
+def counted(identities: Sequence[dict[str, Any] | None]) -> str:
     """How many of some programs are Lion, in words."""
-    lions = [f["identity"] for f in found if (f["identity"] or {}).get("family") == "lion"]
+    lions = [one for one in identities if one and one["family"] == "lion"]
     exact = sum(identity["exact"] for identity in lions)
-    interval = binomtest(len(lions), len(found)).proportion_ci(method="exact")
+    interval = binomtest(len(lions), len(identities)).proportion_ci(method="exact")
     return (
-        f"Lion in {len(lions)} of {len(found)} seeds "
+        f"Lion in {len(lions)} of {len(identities)} "
         f"(95 % interval {interval.low:.0%} to {interval.high:.0%}), exact in {exact}"
     )
 
@@ -98,12 +137,9 @@ def first_lions(seeds: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def heldout(row: dict[str, Any], rung: str) -> str:
-    """The comparisons with the tuned start at a rung, in short."""
-    found = [one for one in row["heldout"] or [] if one["rung"] == rung]
-    named = [f"{one['task']} " if len(found) > 1 else "" for one in found]
-    texts = [f"{t}{compared(one['comparison'])}" for t, one in zip(named, found, strict=True)]
-    return "; ".join(texts) or "-"
+def comparisons(row: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any] | None]:
+    """The comparisons of a champion with the tuned start, by task and rung."""
+    return {(one["task"], one["rung"]): one["comparison"] for one in row["heldout"] or []}
 
 
 def compared(comparison: dict[str, Any] | None) -> str:
@@ -115,35 +151,34 @@ def compared(comparison: dict[str, Any] | None) -> str:
 
 
 def controls(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """For each control by how much its held-out loss is above that of the search, in words."""
+    """By how much the held-out loss of each control's champion is above that of the search's."""
+    lines, places = [], []
     for name in (name for name in SEARCHES if name in rows):
         searched = [row for unit, row in rows.items() if unit.startswith(SEARCHES[name])]
-        found = [(rung, worse(rows[name], searched, rung)) for rung in ("x1", "x10")]
-        words = "; ".join(f"at {rung} {text or 'not measured'}" for rung, text in found)
-        yield f"{name}: held-out loss of its champion less that of the search's champions: {words}."
+        places = list(comparisons(rows[name]))
+        lines.append([name, *(worse(rows[name], searched, place) for place in places)])
+    if lines:
+        yield _markdown(["control", *(f"{task}, {rung}" for task, rung in places)], lines)
 
 
-def worse(control: dict[str, Any], searched: Sequence[dict[str, Any]], rung: str) -> str | None:
-    """The difference in loss, paired seed by seed; None if not measured.
+def worse(
+    control: dict[str, Any], searched: Sequence[dict[str, Any]], place: tuple[str, str]
+) -> str:
+    """The difference in loss on a task at a rung, paired seed by seed; a dash if not measured.
 
     Standard error and p are over the seeds that these champions were judged on, not over
-    searches. With several runs of the search: against their mean, then the least and the most.
+    searches. With several runs of the search it is against their mean.
     """
-    losses = [_losses(row, rung) for row in (control, *searched)]
-    given = [row for row in losses if row is not None]
-    if len(given) < max(len(losses), 2):
-        return None
-    differences = given[0] - np.array(given[1:])
-    mean = differences.mean(axis=0)
-    error, chance = mean.std(ddof=1) / len(mean) ** 0.5, ttest_1samp(mean, 0.0).pvalue
-    text = f"{mean.mean():+.4f} ± {error:.4f} (p = {chance:.2g}"
-    each = differences.mean(axis=1)
-    if len(each) > 1:
-        text += f"; {each.min():+.4f} to {each.max():+.4f} for the {len(each)} runs"
-    return text + ")"
+    own, *losses = [_losses(row, place) for row in (control, *searched)]
+    if own is None or not losses or any(of is None for of in losses):
+        return "-"
+    differences = own - np.mean([of for of in losses if of is not None], axis=0)
+    error = differences.std(ddof=1) / len(differences) ** 0.5
+    chance = ttest_1samp(differences, 0.0).pvalue
+    return f"{differences.mean():+.4f} ± {error:.4f}, p = {chance:.2g}"
 
 
-def _losses(row: dict[str, Any], rung: str) -> np.ndarray | None:
-    """The champion's held-out losses at a rung, [seeds], mean over tasks."""
-    found = [one["champion"] for one in row["heldout"] or [] if one["rung"] == rung]
-    return np.mean(found, axis=0) if found and all(found) else None
+def _losses(row: dict[str, Any], place: tuple[str, str]) -> np.ndarray | None:
+    """The champion's held-out losses on a task at a rung, [seeds]."""
+    held = [one["champion"] for one in row["heldout"] or [] if (one["task"], one["rung"]) == place]
+    return np.array(held[0]) if held and held[0] else None
