@@ -43,10 +43,10 @@ def parser() -> argparse.ArgumentParser:
 def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--budget",
-        default="20m",
+        default="30m",
         metavar="B",
         help="how long: 30m, 2h, 20000evals (programs trained), 300000programs or 9000000steps "
-        "(default: 20m)",
+        "(default: 30m)",
     )
     p.add_argument("--seed", type=int, metavar="N", help="of every random choice (default: 0)")
     p.add_argument("--out", metavar="DIR", help="the run folder (default: runs/1, runs/2, ...)")

@@ -188,7 +188,7 @@ class Run:
 
 
 def run(
-    budget: str = "20m",
+    budget: str = "30m",
     *,
     seed: int | None = None,
     tasks: Sequence[Any] | str | None = None,
@@ -207,7 +207,7 @@ def run(
     Example: `evolve.run("5m", tasks=[my_task], out="runs/mine").champion`
 
     Arguments:
-        budget: how long: `20m`, `2h`, `20000evals` (programs trained), `9000000steps`.
+        budget: how long: `30m`, `2h`, `20000evals` (programs trained), `9000000steps`.
         seed: of every random choice; by default 0.
         tasks: names, or objects of yours (`evolve.torch_task`, `proxy_tasks.task.Task`), or a
             single one; by default the built-in text.
