@@ -107,6 +107,7 @@ def test_the_table_finds_what_each_part_brings_whatever_the_seeds_are_worth() ->
             "off": sorted(off),
             "seed": seed,
             "trained": 100,
+            "minutes": parts.MINUTES,
             "fresh": 0.1 * seed - sum(truth[name] for name in off) + rng.normal(0, 0.004),
         }
         for seed in range(3)
@@ -123,8 +124,21 @@ def test_the_table_finds_what_each_part_brings_whatever_the_seeds_are_worth() ->
 
 
 def test_of_an_unfinished_design_there_is_no_table() -> None:
-    rows = [{"off": [], "seed": 1, "trained": 100, "fresh": 0.1}]
+    rows = [{"off": [], "seed": 1, "trained": 100, "minutes": parts.MINUTES, "fresh": 0.1}]
     assert parts_table.table(rows).endswith("there is no table.*")
+
+
+def test_longer_searches_are_shown_beside_the_design_and_change_nothing_of_it() -> None:
+    rows = [
+        {"off": sorted(off), "seed": 1, "trained": 100, "minutes": parts.MINUTES, "fresh": 0.01 * i}
+        for i, off in enumerate(design())
+    ]
+    whole = parts_table.table(rows)
+    pair = {"seed": 103, "trained": 9, "minutes": parts.LONGER_MINUTES}
+    longer = [{**pair, "off": [], "fresh": 0.5}, {**pair, "off": [*parts.NOT_SHOWN], "fresh": 0.25}]
+    assert parts_table.table([*rows, *longer]).startswith(whole)
+    assert parts_table.table([*rows, *longer]).endswith("| 103 | +0.5000 | +0.2500 |")
+    assert frozenset(parts.PARTS) > parts.NOT_SHOWN
 
 
 def test_the_readme_of_the_search_shows_what_the_parts_bring() -> None:

@@ -11,6 +11,9 @@ a part that costs time pays for it, and it is the same whatever else the machine
 is not what a search says of its best program, which is partly luck, but what that program is
 worth on fresh seeds. One JSON line in FILE per search; what is there already is not done again.
 
+With `--longer`, pairs of searches of ten minutes instead: as it is, and without the four parts of
+which the design shows nothing.
+
 `python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
 """
 
@@ -50,6 +53,10 @@ from primitives.text import from_text
 MINUTES, FIRST_SEED, SEEDS, FRESH = 6.0, 100, 2, 16
 
 
+#: The same of the pairs of longer searches.
+LONGER_MINUTES, LONGER_FIRST_SEED, LONGER_SEEDS = 10.0, 103, 3
+
+
 class Part(NamedTuple):
     """A part of the search: what is done in its place, and the settings that do so."""
 
@@ -73,6 +80,10 @@ ALONE: dict[str, Part] = {
     "probe": Part("no steps before training, nor fitting", {"probe": False}),
     "constants of their own": Part("the paper's mutations alone", {"constants_share": 0.0}),
 }
+
+
+#: What is switched off in the one of a pair of longer searches.
+NOT_SHOWN = frozenset({"elite", "fitting", "parsimony", "few tries of a structure"})
 
 
 def design() -> Iterator[frozenset[str]]:
@@ -186,12 +197,14 @@ def worth(program: str, start: str, pool: Pool, untrained: Losses) -> float:
 
 
 def missing(
-    rows: list[dict[str, Any]], seeds: Sequence[int]
+    rows: list[dict[str, Any]],
+    seeds: Sequence[int],
+    searches: Sequence[frozenset[str]] = SEARCHES,
 ) -> Iterator[tuple[frozenset[str], int]]:
     """The searches still to be done, seed by seed."""
     done = {(frozenset(row["off"]), row["seed"]) for row in rows}
     for seed in seeds:
-        for off in SEARCHES:
+        for off in searches:
             if (off, seed) not in done:
                 yield off, seed
 
@@ -199,11 +212,16 @@ def missing(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="What each part of the search is worth.")
     parser.add_argument("results", type=Path)
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each search ({SEEDS})")
+    parser.add_argument("--longer", action="store_true", help="pairs of searches of ten minutes")
     parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="searches (all cores)")
     asked = parser.parse_args(arguments)
-    todo = missing(read(asked.results), range(FIRST_SEED, FIRST_SEED + asked.seeds))
-    budget = Budget(SECONDS, 60 * MINUTES)
+    if asked.longer:
+        minutes, seeds = LONGER_MINUTES, range(LONGER_FIRST_SEED, LONGER_FIRST_SEED + LONGER_SEEDS)
+        todo = missing(read(asked.results), seeds, (frozenset(), NOT_SHOWN))
+    else:
+        minutes, seeds = MINUTES, range(FIRST_SEED, FIRST_SEED + SEEDS)
+        todo = missing(read(asked.results), seeds)
+    budget = Budget(SECONDS, 60 * minutes)
     with ProcessPoolExecutor(asked.at_once, get_context("spawn")) as processes:
         jobs = [processes.submit(search, *each, budget) for each in todo]
         for done in as_completed(jobs):

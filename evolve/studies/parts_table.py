@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from evolve.studies.calibration import read
 from evolve.studies.found_programs import ROOT, replaced
-from evolve.studies.parts import ALONE, PARTS, design
+from evolve.studies.parts import ALONE, MINUTES, NOT_SHOWN, PARTS, design
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
@@ -61,6 +61,8 @@ def effects(rows: Sequence[dict[str, Any]]) -> dict[str, Effect]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: what each part brings, and what some searches came to, once all have been run."""
     ways = set(design())
+    longer = [row for row in rows if row["minutes"] != MINUTES]
+    rows = [row for row in rows if row["minutes"] == MINUTES]
     of_design = [row for row in rows if frozenset(row["off"]) in ways]
     if {frozenset(row["off"]) for row in of_design} < ways:
         return "*The searches of the design were not all run yet, so there is no table.*"
@@ -69,7 +71,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [heads, ["---"] * len(heads)]
     for name, effect in sorted(brings.items(), key=lambda item: -item[1].mean):
         lines.append([name, PARTS[name].instead, str(effect)])
-    return f"{_markdown(lines)}\n\n{_markdown(_some(rows))}"
+    tables = [lines, _some(rows), *([_pairs(longer)] if longer else [])]
+    return "\n\n".join(map(_markdown, tables))
 
 
 def _some(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -83,6 +86,17 @@ def _some(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
         each = ", ".join(f"{row['fresh']:+.4f}" for row in sorted(own, key=lambda r: r["seed"]))
         trained = f"{fmean(row['trained'] for row in own):,.0f}" if own else "-"
         lines.append([name, str(len(own)), trained, each])
+    return lines
+
+
+def _pairs(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """What longer searches with and without four parts came to, seed by seed."""
+    lines = [["seed", "ten minutes, as it is", f"without {', '.join(sorted(NOT_SHOWN))}"]]
+    lines.append(["---"] * 3)
+    fresh = {(row["seed"], frozenset(row["off"])): f"{row['fresh']:+.4f}" for row in rows}
+    for seed in sorted({row["seed"] for row in rows}):
+        pair = (fresh.get((seed, off), "-") for off in (frozenset[str](), NOT_SHOWN))
+        lines.append([str(seed), *pair])
     return lines
 
 
