@@ -139,6 +139,33 @@ def test_a_loss_within_the_error_may_be_lost(worth: float, stays: bool) -> None:
 
 
 @pytest.mark.usefixtures("algebra_here")
+@pytest.mark.parametrize("better", [0.0, 0.05])
+def test_what_is_left_of_the_best_may_win_over_the_simplest(better: float) -> None:
+    """The best has an ornament; a rule that is simpler with it is level, and hides what is left."""
+    average = ("x = interp(g, m, 0.9)", "m = interp(g, m, 0.99)")
+    best = entrant(program("m", *average, "x = tanh(x)", "x = sin(x)", "update = sign(x)"))
+    rival = entrant(program("m", "m = interp(g, m, 0.9)", "x = cbrt(m)", "update = exp(x)"))
+
+    def loss(of: Program) -> float:
+        functions = [s.function for s in of.statements]
+        if not analyse(of).trees:
+            return 1.3
+        if {"cbrt", "exp"} <= set(functions):
+            return 1.0008
+        known = functions.count("interp") == 2 and {"sign", "tanh"} <= set(functions)
+        return 1.0 - better * ("sin" not in functions) if known else 1.3
+
+    ablation = Ablation(tournament(MadeUp(loss)), ROUNDS, "a")
+    found = ablation.tournament.play([best, rival], ROUNDS)
+    ablation.tournament.score(found)
+    winner = ablation.reduce(found)
+    assert ("sign" in to_text(winner.program)) == bool(better)
+    if better:
+        assert "sin" not in to_text(winner.program) and winner.origin["how"].startswith("sin")
+    assert all(entry["statement"] for entry in ablation.kept)
+
+
+@pytest.mark.usefixtures("algebra_here")
 def test_each_variant_is_judged_with_steps_as_large_as_before() -> None:
     """Without exp the update is too small: only at another scale is nothing lost."""
     of = program(

@@ -4,7 +4,7 @@ Every statement is taken out in turn: its value is replaced by one of its argume
 leaves are structures like any other, so they are judged like any other: each at its own best
 constants, beginning with those of the structure that it comes from, on the same tasks and the same
 fresh seeds. If one of them becomes the champion, which is the simplest within one standard error
-of the best, the same is done with it, until nothing can be left away any more.
+of the best, the same is done with it, and with the best, until nothing can be left away any more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from evolve.judge.tournament import Structure, Tournament, champion, difference
+from evolve.judge.tournament import Structure, Tournament, best_of, champion, difference
 from evolve.judge.trials import Trials
 from evolve.search.fitting import factor, rescaled
 from evolve.search.mutation import (
@@ -45,7 +45,7 @@ Show = Callable[[Step], None]
 
 @dataclass
 class Ablation:
-    """Takes statements out of the champion of a tournament, for as long as another one wins.
+    """Takes statements out of the champion of a tournament, and out of its best structure.
 
     Arguments:
         tournament: that judges.
@@ -109,23 +109,33 @@ class Ablation:
         return None
 
     def _reduced(self) -> Structure:
-        best = champion(self.judged)
+        """The champion, when nothing can be left away of it any more, nor of the best.
+
+        The best may be a rule with an ornament, and the champion another one that is simpler than
+        both together: so the rule itself is to be judged, too.
+        """
+        shorter: dict[str, dict[str, Structure]] = {}
+        shown = None
         while True:
-            self._show(best)
-            shorter = dict(self._shorter(best))
+            winner = champion(self.judged)
+            if winner is not shown:
+                self._show(winner)
+                shown = winner
+            heads = [s for s in (winner, best_of(self.judged)) if s.key not in shorter]
+            if not heads:
+                break
+            head = heads[0]
+            shorter[head.key] = dict(self._shorter(head))
             if not self.may_go_on():
                 self.whole = False
-                return best
-            self._challenge([*self._proven(best), *shorter.values()])
-            after = champion(self.judged)
-            if after is best:
-                judged = {s.key: s for s in self.judged}
-                self.kept = [
-                    _kept(how, judged.get(variant.key, variant), best, self.task)
-                    for how, variant in shorter.items()
-                ]
-                return best
-            best = after
+                return winner
+            self._challenge([*self._proven(head), *shorter[head.key].values()])
+        judged = {s.key: s for s in self.judged}
+        self.kept = [
+            _kept(how, judged.get(variant.key, variant), winner, self.task)
+            for how, variant in shorter[winner.key].items()
+        ]
+        return winner
 
     def _challenge(self, variants: Sequence[Structure]) -> None:
         """Judge the structures among these that were not yet."""
