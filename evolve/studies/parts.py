@@ -11,7 +11,7 @@ a part that costs time pays for it, and it is the same whatever else the machine
 is not what a search says of its best program, which is partly luck, but what that program is
 worth on fresh seeds. One JSON line in FILE per search; what is there already is not done again.
 
-With `--longer`, pairs of searches of ten minutes instead: as it is, and without the four parts of
+With `--longer`, searches of ten minutes instead: as it is, and without some of the four parts of
 which the design shows nothing.
 
 `python -m evolve.studies.parts_table` writes the table of `evolve/search/README.md`.
@@ -53,7 +53,7 @@ from primitives.text import from_text
 MINUTES, FIRST_SEED, SEEDS, FRESH = 6.0, 100, 2, 16
 
 
-#: The same of the pairs of longer searches.
+#: The same of the longer searches.
 LONGER_MINUTES, LONGER_FIRST_SEED, LONGER_SEEDS = 10.0, 103, 3
 
 
@@ -82,8 +82,13 @@ ALONE: dict[str, Part] = {
 }
 
 
-#: What is switched off in the one of a pair of longer searches.
-NOT_SHOWN = frozenset({"elite", "fitting", "parsimony", "few tries of a structure"})
+#: What is switched off in the longer searches: nothing, and more and more of what is not shown.
+LONGER = (
+    frozenset[str](),
+    frozenset({"elite", "parsimony"}),
+    frozenset({"elite", "parsimony", "few tries of a structure"}),
+    frozenset({"elite", "parsimony", "few tries of a structure", "fitting"}),
+)
 
 
 def design() -> Iterator[frozenset[str]]:
@@ -212,12 +217,12 @@ def missing(
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="What each part of the search is worth.")
     parser.add_argument("results", type=Path)
-    parser.add_argument("--longer", action="store_true", help="pairs of searches of ten minutes")
+    parser.add_argument("--longer", action="store_true", help="searches of ten minutes")
     parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="searches (all cores)")
     asked = parser.parse_args(arguments)
     if asked.longer:
         minutes, seeds = LONGER_MINUTES, range(LONGER_FIRST_SEED, LONGER_FIRST_SEED + LONGER_SEEDS)
-        todo = missing(read(asked.results), seeds, (frozenset(), NOT_SHOWN))
+        todo = missing(read(asked.results), seeds, LONGER)
     else:
         minutes, seeds = MINUTES, range(FIRST_SEED, FIRST_SEED + SEEDS)
         todo = missing(read(asked.results), seeds)

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from evolve.studies.calibration import read
 from evolve.studies.found_programs import ROOT, replaced
-from evolve.studies.parts import ALONE, MINUTES, NOT_SHOWN, PARTS, design
+from evolve.studies.parts import ALONE, LONGER, MINUTES, PARTS, design
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
@@ -71,7 +71,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [heads, ["---"] * len(heads)]
     for name, effect in sorted(brings.items(), key=lambda item: -item[1].mean):
         lines.append([name, PARTS[name].instead, str(effect)])
-    tables = [lines, _some(rows), *([_pairs(longer)] if longer else [])]
+    tables = [lines, _some(rows), *([_longer(longer)] if longer else [])]
     return "\n\n".join(map(_markdown, tables))
 
 
@@ -89,14 +89,14 @@ def _some(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     return lines
 
 
-def _pairs(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """What longer searches with and without four parts came to, seed by seed."""
-    lines = [["seed", "ten minutes, as it is", f"without {', '.join(sorted(NOT_SHOWN))}"]]
-    lines.append(["---"] * 3)
+def _longer(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """What longer searches with and without some parts came to, seed by seed."""
+    seeds = sorted({row["seed"] for row in rows})
+    lines = [["ten minutes", *(f"seed {seed}" for seed in seeds)], ["---"] * (1 + len(seeds))]
     fresh = {(row["seed"], frozenset(row["off"])): f"{row['fresh']:+.4f}" for row in rows}
-    for seed in sorted({row["seed"] for row in rows}):
-        pair = (fresh.get((seed, off), "-") for off in (frozenset[str](), NOT_SHOWN))
-        lines.append([str(seed), *pair])
+    for off in LONGER:
+        name = f"without {', '.join(sorted(off))}" if off else "as it is"
+        lines.append([name, *(fresh.get((seed, off), "-") for seed in seeds)])
     return lines
 
 
