@@ -30,6 +30,7 @@ PAGES = (
         ROOT / folder / "README.md"
         for folder in (
             "discovered",
+            "discovered/study",
             "evolve/search",
             "primitives",
             "proxy_tasks",
