@@ -55,7 +55,7 @@ ENTRIES: dict[str, Entry] = {
         "update = update * lr",
     ),
     "lion": _entry(
-        "Sign of an interpolated momentum, with two decay rates and decoupled weight decay",
+        "Sign of an interpolated momentum, with two decay rates",
         f"{_PAPER}, Program 1",
         "m",
         "update = interp(g, m, 0.9)",
