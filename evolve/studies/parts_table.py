@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from evolve.studies.calibration import read
 from evolve.studies.found_programs import ROOT, replaced
 from evolve.studies.parts import ALONE, LONGER, MINUTES, PARTS, design
+from evolve.studies.table import markdown
 
 README = ROOT / "evolve" / "search" / "README.md"
 PARTS_FILE = ROOT / "discovered" / "parts.jsonl"
@@ -68,40 +69,36 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         return "*The searches of the design were not all run yet, so there is no table.*"
     brings = effects(of_design)
     heads = ["part", "in its place", "brings, in fitness"]
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for name, effect in sorted(brings.items(), key=lambda item: -item[1].mean):
         lines.append([name, PARTS[name].instead, str(effect)])
-    tables = [lines, _some(rows), *([_longer(longer)] if longer else [])]
-    return "\n\n".join(map(_markdown, tables))
+    tables = [markdown(heads, lines), _some(rows), *([_longer(longer)] if longer else [])]
+    return "\n\n".join(tables)
 
 
-def _some(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _some(rows: Sequence[dict[str, Any]]) -> str:
     """The search as it is, without all parts of the design, and without each of the others."""
     heads = ["search", "seeds", "trained", "fitness of each"]
     some = {"as it is": frozenset[str](), "without the eight": frozenset(PARTS)}
     some |= {f"without *{name}*: {part.instead}": frozenset({name}) for name, part in ALONE.items()}
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for name, off in some.items():
         own = [row for row in rows if frozenset(row["off"]) == off]
         each = ", ".join(f"{row['fresh']:+.4f}" for row in sorted(own, key=lambda r: r["seed"]))
         trained = f"{fmean(row['trained'] for row in own):,.0f}" if own else "-"
         lines.append([name, str(len(own)), trained, each])
-    return lines
+    return markdown(heads, lines)
 
 
-def _longer(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+def _longer(rows: Sequence[dict[str, Any]]) -> str:
     """What longer searches with and without some parts came to, seed by seed."""
     seeds = sorted({row["seed"] for row in rows})
-    lines = [["ten minutes", *(f"seed {seed}" for seed in seeds)], ["---"] * (1 + len(seeds))]
+    lines = []
     fresh = {(row["seed"], frozenset(row["off"])): f"{row['fresh']:+.4f}" for row in rows}
     for off in LONGER:
         name = f"without {', '.join(sorted(off))}" if off else "as it is"
         lines.append([name, *(fresh.get((seed, off), "-") for seed in seeds)])
-    return lines
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(["ten minutes", *(f"seed {seed}" for seed in seeds)], lines)
 
 
 def written(readme: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -43,7 +43,7 @@ def found(rows: dict[str, dict[str, Any]]) -> str:
         cells = [name, *map(named, names), ahead(row)]
         held = comparisons(row)
         lines.append([*cells, *(compared(held.get(place)) for place in places)])
-    return _markdown(head, lines)
+    return markdown(head, lines)
 
 
 def search(rows: dict[str, dict[str, Any]]) -> str:
@@ -59,10 +59,11 @@ def search(rows: dict[str, dict[str, Any]]) -> str:
         lines.append(
             [*cells, f"{champion['generated']:,}", f"{first['generated']:,}" if first else "-"]
         )
-    return _markdown(head, lines)
+    return markdown(head, lines)
 
 
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table: its head, and its lines of as many cells."""
     rule = ["---"] * len(head)
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
 
@@ -158,7 +159,7 @@ def controls(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
         places = list(comparisons(rows[name]))
         lines.append([name, *(worse(rows[name], searched, place) for place in places)])
     if lines:
-        yield _markdown(["control", *(f"{task}, {rung}" for task, rung in places)], lines)
+        yield markdown(["control", *(f"{task}, {rung}" for task, rung in places)], lines)
 
 
 def worse(
