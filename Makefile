@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test slow lint bench soak clean
 
 # A stamp is made last, so that an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -20,9 +20,12 @@ $(VENV)/.complete: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/evolve run --budget 5m --out $(DEMO)
 
-# About a quarter of an hour on two cores, after an installation of two minutes.
 test: $(VENV)/.complete
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist worksteal
+
+# The tests that `make test` leaves out, since something quicker there tries nearly the same.
+slow: $(VENV)/.complete
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/.complete
 	$(BIN)/ruff format --check .

@@ -13,10 +13,10 @@ import numpy as np
 
 from evolve.search.config import Config
 from evolve.search.log import Record
+from evolve.search.population import Draft
 from evolve.search.probe import Stretch
 from evolve.search.proposal import Proposer
-from evolve.search.state import State
-from evolve.search.steps import Child, Draft, Step
+from evolve.search.state import State, Step
 from evolve.workers import Finished, Setup
 from primitives.abstract import analyse
 from primitives.text import from_text, to_text
@@ -128,7 +128,7 @@ class Fold:
         self._answer = answer
         self._proposer = proposer(config)
 
-    def children(self, draft: Draft) -> list[Child]:
+    def children(self, draft: Draft) -> list[dict[str, Any]]:
         """What a worker proposes."""
         return self._proposer.propose(draft.program, draft.constants, draft.seed)
 

@@ -42,6 +42,7 @@ def _stage(kind: str) -> Moment:
     return lambda log: ending.stage(log, kind) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.promise(1)
 def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(SETTINGS)

@@ -115,6 +115,7 @@ def gpu(tmp_path: Path) -> Iterator[str]:
         node.kill()
 
 
+@pytest.mark.slow
 def test_workers_share_the_gpus_that_there_are(tmp_path: Path, gpu: str) -> None:
     settings = {"population": 6, "tune_start": "false", "closing_share": 0.0, "replicates": [1, 2]}
     text = "\n".join(f"{key} = {value}" for key, value in settings.items())

@@ -133,7 +133,7 @@ def test_random_programs_train_the_same_both_ways() -> None:
     One of a hundred may differ: with steps so large that units saturate, a gradient is zero or a
     subnormal number, and its sign is 0 or 1.
     """
-    count = examples(200, 2000)
+    count = examples(100, 2000)
     tried = neighbours(count, 0)
     wrong = [to_text(program) for program in tried if not agree(program)]
     assert len(wrong) <= count // 100, wrong
@@ -166,6 +166,7 @@ probe = false
 """
 
 
+@pytest.mark.slow
 def test_a_search_is_the_same_both_ways(tmp_path: Path) -> None:
     """It proposes the same programs and comes to the same fitness, but for rounding.
 

@@ -51,7 +51,7 @@ def test_a_child_differs_in_one_stretch() -> None:
 def test_the_lines_of_a_runs_program(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run = tmp_path / "run"
     config = tmp_path / "small.toml"
-    config.write_text("population = 20\ntune_start = false\n")
+    config.write_text("population = 20\ntune_start = false\nclosing_share = 0.0\n")
     options = ["--tasks", "quadratic", "--workers", "0", "--quiet", "--budget", "40evals"]
     assert main(["run", "--out", str(run), "--config", str(config), *options]) == 0
     with RunLog.open(run) as log:

@@ -393,8 +393,8 @@ def test_statements_are_only_of_the_language_that_was_asked_for(tmp_path: Path, 
     )
     for language, some in (("paper", False), ("extended", True)):
         out = tmp_path / language
-        arguments = ["--tasks", "digits_mlp", "--workers", "0", "--out", out, "--quiet"]
-        arguments += ["--budget", "60evals", "--config", config, "--language", language]
+        arguments = ["--tasks", "quadratic", "--workers", "0", "--out", out, "--quiet"]
+        arguments += ["--budget", "150evals", "--config", config, "--language", language]
         code, _, err = cli("run", *arguments)
         assert code == 0, err
         run = evolve.open(out)

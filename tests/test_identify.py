@@ -16,6 +16,7 @@ from test_algebra import program
 
 from evolve.cli import main
 from evolve.understand import identify as module
+from evolve.understand import naming
 from evolve.understand.identify import identified, identify
 from evolve.understand.likeness import FAMILIES
 from evolve.understand.naming import name
@@ -186,6 +187,12 @@ def test_neighbours_against_the_labeller() -> None:
     assert rates["false_negative_rate"] <= (0.01 if rates["lion"] > 100 else 0)
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The algebra without a child process for each formula, which takes seconds to start."""
+    monkeypatch.setattr(naming, "identify", identified)
+
+
 BLEND = """def train(w, g, m, lr):
     x = interp(g, m, 0.7)
     m = interp(g, m, 0.9)
@@ -204,6 +211,7 @@ def kept(statement: str, loss: float | None, by: str = "update = update * 0.01")
     return {"statement": statement, "program": bare, "loss_of_quality": shown}
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("tried", "family"),
     [
@@ -240,6 +248,7 @@ CAPPED = """def train(w, g, m, lr):
 """
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("tried", "exact"),
     [
@@ -260,6 +269,7 @@ def test_lion_with_a_schedule_that_matters_is_not_exactly_lion(
     assert bool(found.extra) != exact
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_lion_with_a_decay_that_matters_is_lion() -> None:
     """Decoupled weight decay is a parameter of Lion, not something more."""
     decayed = CAPPED.replace("    lr = clip(0.6, lr)", "    y = w * 0.1\n    update = update + y")

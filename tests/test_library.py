@@ -254,7 +254,7 @@ def test_a_notebook_shows_the_sentence_of_an_error_alone() -> None:
     assert line.startswith("BadInput: the budget '10' is not understood; write a time like 90s")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_task_of_a_notebook_needs_no_name(tmp_path: Path, workers: int) -> None:
     """It is an object of `__main__`, which workers cannot import."""
     script = tmp_path / "notebook.py"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from test_optimizers_torch import MAKES
 
 CHECKS = Path(__file__).parent / "distributed_checks.py"
@@ -11,6 +12,7 @@ CHECKS = Path(__file__).parent / "distributed_checks.py"
 LIMIT = 300
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     done = subprocess.run(
         [sys.executable, str(CHECKS), str(tmp_path / "meeting-point")],

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 CHECKS = FOLDER / "optimizers_keras_checks.py"
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_backend(backend):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", str(CHECKS)],

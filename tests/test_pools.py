@@ -25,7 +25,11 @@ SETUP = Setup(PREPARE, path=(HERE,))
 LIMIT, HANGING_LIMIT = 60.0, 1.5
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2], ids=["serial", "ray 1", "ray 2"])
+@pytest.fixture(
+    scope="module",
+    params=[0, pytest.param(1, marks=pytest.mark.slow), 2],
+    ids=["serial", "ray 1", "ray 2"],
+)
 def pool(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pool]:

@@ -55,6 +55,7 @@ def test_the_log_does_not_depend_on_the_workers(
     assert compared(folder / name) == compared(reference)
 
 
+@pytest.mark.slow
 @pytest.mark.promise(1)
 def test_a_run_that_was_killed_goes_on_as_if_it_never_had(folder: Path, reference: Path) -> None:
     """And as if its workers had always been as many."""

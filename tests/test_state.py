@@ -20,7 +20,8 @@ from evolve.search import state as state_module
 from evolve.search.config import OBJECTIVES, Config
 from evolve.search.log import MORE_SEEDS, START, Record
 from evolve.search.mutation import CONSTANTS, child_rng
-from evolve.search.steps import Draft, Step
+from evolve.search.population import Draft
+from evolve.search.state import Step
 from primitives.abstract import analyse
 from primitives.functions import BY_NAME
 from primitives.program import Program

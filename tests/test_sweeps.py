@@ -146,6 +146,7 @@ def test_a_sweep_of_what_went_on_is_not_shown_any_more(run: Path) -> None:
         assert sweeps_of(log) == []
 
 
+@pytest.mark.slow
 def test_the_first_program_that_is_a_run_keeps_the_sweep(fresh: Any, cli: Cli) -> None:  # noqa: F811
     folder = fresh()
     whole(folder, settings_of())

@@ -333,8 +333,16 @@ def its_own_rate(make_optimizer: Any, seed: int) -> Iterator[float]:
     ("train", "message"),
     [
         (short, "the start program cannot be trained .*took 7 steps, but the task says steps=40"),
-        (nowhere, "'nowhere' first yields nan, though its optimizer changed nothing yet"),
-        (its_own_rate, r"more than parameters \(lr=\); learning rate, decay and all else are the"),
+        pytest.param(
+            nowhere,
+            "'nowhere' first yields nan, though its optimizer changed nothing yet",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            its_own_rate,
+            r"more than parameters \(lr=\); learning rate, decay and all else are the",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_fault_of_a_training_function_is_told_before_the_search(

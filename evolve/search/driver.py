@@ -20,8 +20,8 @@ from evolve.errors import BadInput, PoolError
 from evolve.search.config import Config
 from evolve.search.fitness import Losses
 from evolve.search.log import Record, RunLog
-from evolve.search.state import State
-from evolve.search.steps import Draft, Step
+from evolve.search.population import Draft
+from evolve.search.state import State, Step
 from evolve.workers import Finished, Pool, Setup, time_limit
 from primitives.abstract import analyse
 from primitives.functions import PAPER

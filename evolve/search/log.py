@@ -23,6 +23,9 @@ from typing import Any
 from evolve.errors import BadInput, EvolveError, RunBusy, quoted
 from evolve.search import run_file
 from evolve.search.run_file import FILE, MORE_SEEDS
+from primitives.abstract import analyse
+from primitives.program import Program
+from primitives.text import to_text
 
 #: The number of the start program.
 START = 0
@@ -88,6 +91,19 @@ class Record:
     def told(self) -> str:
         """What was done, in words: `insert 7: update = sign(update)`."""
         return f"{self.mutation} {self.detail}".strip()
+
+
+def described(program: Program) -> dict[str, Any]:
+    """The columns of a row that tell of its program alone."""
+    analysis = analyse(program)
+    return {
+        "program": to_text(program),
+        "functional_hash": analysis.functional_hash,
+        "structure": analysis.structure,
+        "statements": len(program.statements),
+        "live": analysis.statements,
+        "slots": analysis.trees,
+    }
 
 
 _COLUMNS = tuple(Record.__dataclass_fields__)

@@ -11,13 +11,31 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from evolve.search.config import Config
 from evolve.search.racing import Race, Result
 
 #: Niches drawn to choose the one that a parent comes from; the one with the fittest program wins.
 NICHES_DRAWN = 2
+
+
+class Draft(NamedTuple):
+    """A child to be.
+
+    Attributes:
+        number: of the draft; its randomness is a function of that and the run's seed.
+        parent: the parent's number.
+        program: its text.
+        constants: whether the child is to differ in constants alone.
+        seed: of the worker's choices.
+    """
+
+    number: int
+    parent: int
+    program: str
+    constants: bool
+    seed: int
 
 
 class Population:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from evolve.search.config import RANDOM, Config
 from evolve.search.fitting import factor, rescaled, without_idle
+from evolve.search.log import described
 from evolve.search.mutation import (
     CONSTANTS,
     Mutant,
@@ -27,7 +28,7 @@ from evolve.search.probe import Stretch, difference, resemblance
 from primitives.abstract import analyse
 from primitives.functions import LANGUAGES, PAPER
 from primitives.program import Program, ProgramError
-from primitives.text import from_text, statement_text, to_text
+from primitives.text import from_text, statement_text
 from proxy_tasks.evaluation import Evaluator
 from proxy_tasks.status import Answer
 
@@ -62,18 +63,13 @@ class _Child(NamedTuple):
 
     def told(self, passed: int) -> dict[str, Any]:
         """As the columns of its row, and whether it is promising, and alike."""
-        mutant, analysis = self.mutant, self.mutant.analysis
+        mutant = self.mutant
         return {
             "mutation": mutant.mutation,
             "detail": mutant.detail,
             "rejected": mutant.rejected,
             "passed": passed,
-            "program": to_text(mutant.program),
-            "functional_hash": analysis.functional_hash,
-            "structure": analysis.structure,
-            "statements": len(mutant.program.statements),
-            "live": analysis.statements,
-            "slots": analysis.trees,
+            **described(mutant.program),
             "promising": self.promising,
             "alike": self.alike,
         }

@@ -17,16 +17,16 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from enum import Enum, auto
 from typing import Any
 
 from evolve.errors import BadInput
 from evolve.search.config import Config
 from evolve.search.fitness import Hurdles, Losses, check_start
-from evolve.search.log import MORE_SEEDS, START, Record
+from evolve.search.log import MORE_SEEDS, START, Record, described
 from evolve.search.mutation import CONSTANTS, child_rng
-from evolve.search.population import Parents, Population
+from evolve.search.population import Draft, Parents, Population
 from evolve.search.racing import Race, Result
-from evolve.search.steps import Child, Draft, Step
 from primitives.abstract import analyse
 from primitives.text import from_text
 from proxy_tasks.status import FINISHED
@@ -35,6 +35,17 @@ from proxy_tasks.status import FINISHED
 PATIENCE = 64
 #: Commits between two looks at the population's medians.
 HURDLES_EVERY = 32
+
+
+class Step(Enum):
+    """What a search does next."""
+
+    BEGIN = auto()  # the start program becomes a row
+    DRAFT = auto()
+    ACCEPT = auto()
+    MORE_SEEDS = auto()  # a program that is ahead is trained on further seeds
+    COMMIT = auto()
+    NOTHING = auto()  # all is committed, and nothing more is to be begun
 
 
 class State:
@@ -127,8 +138,7 @@ class State:
     def begin(self) -> Record:
         """The row of the start program."""
         program = from_text(self.start)
-        analysis = analyse(program)
-        if not analysis.learns:
+        if not analyse(program).learns:
             raise BadInput("the update of the start program does not depend on g; give another one")
         record = Record(
             number=START,
@@ -138,18 +148,13 @@ class State:
             detail="",
             rejected=0,
             passed=0,
-            program=self.start,
-            functional_hash=analysis.functional_hash,
-            structure=analysis.structure,
-            statements=len(program.statements),
-            live=analysis.statements,
-            slots=analysis.trees,
+            **described(program),
             seeds=self.config.replicates[-1],
         )
         self._note_row(record)
         return record
 
-    def accept(self, children: list[Child]) -> Record | None:
+    def accept(self, children: list[dict[str, Any]]) -> Record | None:
         """The row of the first of a draft's children that is worth it; None if none is.
 
         One that computes what an earlier program does is worth it only if it is the first:
@@ -171,13 +176,13 @@ class State:
         self._in_vain += 1
         return None
 
-    def _is_worth_it(self, child: Child) -> bool:
+    def _is_worth_it(self, child: dict[str, Any]) -> bool:
         """Whether a child that is not known is to be trained."""
         tries = self._tries[child["structure"]]
         is_new = child["mutation"] == CONSTANTS or tries < self.config.structure_tries
         return (child["promising"] and is_new) or self._in_vain >= PATIENCE
 
-    def _row(self, draft: Draft, child: Child, source: int | None) -> Record:
+    def _row(self, draft: Draft, child: dict[str, Any], source: int | None) -> Record:
         facts = {key: value for key, value in child.items() if key not in ("promising", "alike")}
         hurdles = None if source is not None else self._hurdles[self.niche(child["slots"])]
         return Record(
