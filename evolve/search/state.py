@@ -102,14 +102,9 @@ class State:
             return Step.COMMIT
         if self._waiting and self.in_flight < self.config.in_flight:
             return Step.MORE_SEEDS
-        if len(self.drafts) < self.most_drafts:
+        if len(self.drafts) < (self.config.in_flight + 1) // 2:
             return Step.DRAFT
         return Step.ACCEPT if self.in_flight < self.config.in_flight else Step.COMMIT
-
-    @property
-    def most_drafts(self) -> int:
-        """Drafts in flight."""
-        return (self.config.in_flight + 1) // 2
 
     def drain(self) -> None:
         """Begin nothing more; what is pending is to be committed. Drafts are forgotten."""
