@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     _add_resume(commands.add_parser("resume", help="go on with a run"))
     _add_inspect(commands.add_parser("inspect", help="show what a run found"))
     _add_report(commands.add_parser("report", help="write a page to look at about a run"))
-    _add_funnel(commands.add_parser("funnel", help="judge a finished run at a larger rung"))
+    _add_funnel(
+        commands.add_parser("funnel", help="compare the champion and the start on larger tasks")
+    )
     _add_explain(commands.add_parser("explain", help="show what each statement of a program does"))
     _add_compare(commands.add_parser("compare", help="programs against each other, each tuned"))
     _add_simplify(commands.add_parser("simplify", help="shrink a program, with evidence"))
@@ -161,9 +163,12 @@ def _add_program(p: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_trials(p: argparse.ArgumentParser) -> None:
+def _add_trials(p: argparse.ArgumentParser, default: str = "text_transformer") -> None:
     p.add_argument(
-        "--tasks", metavar="A,B", help="where quality is measured (default: text_transformer)"
+        "--tasks",
+        metavar="A,B",
+        help="where quality is measured (default: those of the run that PROGRAM is from, or "
+        f"{default})",
     )
     _add_workers(p)
 
@@ -201,12 +206,12 @@ def _add_compare(p: argparse.ArgumentParser) -> None:
 
 def _add_simplify(p: argparse.ArgumentParser) -> None:
     _add_program(p)
-    _add_trials(p)
+    _add_trials(p, "text_transformer,digits_vit")
     p.add_argument(
         "--continue",
         dest="further",
         metavar="500evals",
-        help="go on by evolution without insertions (default: not)",
+        help="then look for shorter programs, by evolution without insertions (default: not)",
     )
     p.add_argument(
         "--proven",

@@ -92,7 +92,8 @@ class Optimizer:
         """The smallest optimizer that does as well, with the evidence of every step.
 
         Arguments:
-            tasks: names or objects, on which quality is measured; by default text and digits.
+            tasks: names or objects, on which quality is measured; by default those on which the
+                run that it is from was judged, or text and digits.
             proven: only what can be proven; then nothing is trained.
             workers: `auto` is one for each core, 0 one child process without Ray.
 
@@ -100,11 +101,10 @@ class Optimizer:
             BadInput: if a task cannot be used.
         """
         from evolve.judge.tournament import ROUNDS, Tournament
-        from evolve.library.trials import judges, task_names, trials_pool
-        from evolve.search.config import Config
+        from evolve.library.trials import judges, task_names, tasks_of, trials_pool
         from evolve.understand.simplify import prove, simplify
 
-        names = task_names(tasks, Config().judge_tasks)
+        names = task_names(tasks, tasks_of(self.name, "judge_tasks"))
         if proven:
             chain = prove(self.program)
         else:
@@ -120,7 +120,8 @@ class Optimizer:
         """A row for each statement: its kind, its size, and what is lost without it.
 
         Arguments:
-            tasks: names or objects, on which quality is measured; by default the built-in text.
+            tasks: names or objects, on which quality is measured; by default those of
+                the run that it is from, or the built-in text.
             workers: as in `simplify`.
 
         Raises:
@@ -128,10 +129,10 @@ class Optimizer:
         """
         from evolve.judge.trials import Trials
         from evolve.library.tables import Table
-        from evolve.library.trials import task_names, trials_pool
+        from evolve.library.trials import task_names, tasks_of, trials_pool
         from evolve.understand.explain import explain
 
-        names = task_names(tasks)
+        names = task_names(tasks, tasks_of(self.name))
         with trials_pool(names, str(workers)) as pool:
             lines = explain(self.program, Trials(pool), [None] * len(self.program.statements))
         return Table(
