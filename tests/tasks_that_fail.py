@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from proxy_tasks.task import Splits, Task
 
-NAN, HANG, EXIT, MEMORY, RAISE, PRINT, SEGFAULT, ABORT, KILLED = range(1, 10)
+NAN, HANG, EXIT, MEMORY, RAISE, PRINT, SEGFAULT, ABORT, KILLED, HOLD, START = range(1, 12)
 FIELDS: dict[str, Any] = {"name": "trouble", "width": 2, "batch": 2, "steps": 8}
 
 
@@ -46,7 +47,7 @@ class Trouble(Fine):
         import jax.numpy as jnp
 
         which = jax.lax.stop_gradient(jnp.round(params["w"][0] / 10.0).astype(jnp.int32))
-        branches = [_nothing, _nan, _hang, *[_called] * (KILLED - HANG)]
+        branches = [_nothing, _nan, _hang, *[_called] * (START - HANG)]
         return super().loss(params, batch) + jax.lax.switch(which, branches, which)
 
 
@@ -109,6 +110,10 @@ def _act(which: Any) -> Any:
             os.abort()
         case 9:  # as the kernel does when memory runs out
             os.kill(os.getpid(), signal.SIGKILL)
+        case 10:  # native code that lets no thread of Python run
+            ctypes.PyDLL(None).sleep(3600)
+        case 11:
+            subprocess.Popen(["sleep", "3600"])
     return np.float32(0.0)
 
 

@@ -21,6 +21,7 @@ from test_driver import create, search
 from evolve.budget import PROGRAMS, Budget
 from evolve.errors import EvolveError
 from evolve.search.log import FILE, RunLog
+from evolve.summary import summarize
 
 HERE = Path(__file__).parent
 
@@ -50,6 +51,30 @@ def test_a_full_disk_is_told_and_the_run_goes_on_afterwards(
     assert (code, err) == (0, "")
     assert compared(folder / name) == compared(reference)
     tried("disks full", 1)
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("size", [0, 5_000, 20_000])
+def test_a_disk_that_is_full_at_the_beginning_is_told_and_nothing_is_left(
+    folder: Path, size: int
+) -> None:
+    out = folder / f"no room {size}"
+    given = ["--out", str(out), "--budget", "1evals", "--workers", "0"]
+    command = [sys.executable, "-c", LIMITED, str(size), "run", *given]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "check disk and rights" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not out.exists()
+
+
+@pytest.mark.promise(8)
+def test_a_fitness_that_changed_is_not_shown(small: Path, tmp_path: Path) -> None:
+    shutil.copy(small / FILE, tmp_path / FILE)
+    connection = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    connection.execute("UPDATE programs SET fitness = 0.5 WHERE number = 3")
+    connection.close()
+    for command in ("inspect", "report"):
+        code, _, err = evolve(command, tmp_path)
+        assert code == 2 and "is damaged (a row of programs is not as it was written)" in err
 
 
 @pytest.mark.promise(7)
@@ -111,7 +136,11 @@ def told(run: Path) -> Any:
         with RunLog.open(run) as log:
             keys = [key for (key,) in log.select("SELECT key FROM meta ORDER BY key")]
             facts = [log.meta(key) for key in keys]
-            return [facts, list(log.records()), log.events(), list(log.trainings())]
+            rows = [list(log.records()), log.events(), list(log.trainings())]
+            shown = summarize(log)
+            for field in ("run", "seconds", "evals_per_second"):  # times have no checksum
+                del shown[field]
+            return [facts, rows, shown]
     except EvolveError as error:
         assert "\n" not in str(error)
         return None
@@ -124,7 +153,7 @@ def test_no_byte_of_a_run_changes_unseen(small: Path, tmp_path: Path, tried: Tri
     data, wanted = (small / FILE).read_bytes(), told(small)
     assert wanted is not None
     chance = random.Random(0)
-    places = range(len(data)) if LONG else sorted(chance.sample(range(len(data)), 1500))
+    places = range(len(data)) if LONG else sorted(chance.sample(range(len(data)), 1000))
     refused = 0
     for place in places:
         changed = bytearray(data)

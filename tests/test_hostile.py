@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from processes import evolve
 from strategies import examples
 from test_damage import small as small
 
+from evolve.search.log import FILE
 from primitives.program import ProgramError
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
@@ -21,13 +23,14 @@ HERE = Path(__file__).parent
 
 
 HOSTILE = """
-import json, random, sys, tempfile
+import json, os, random, sys, tempfile
 from pathlib import Path
 import sqlite3, encodings.idna, rich.table  # what is loaded when first needed
 from evolve.errors import EvolveError
 from evolve.programs import load_program
 from evolve.search.config import Config, read_config
-from evolve.search.log import FILE, RunLog
+from evolve.search.log import _SEALED, FILE, RunLog
+from evolve.search.run_file import checksum
 from evolve.summary import summarize
 from primitives.program import ProgramError
 
@@ -40,6 +43,7 @@ summarize(RunLog.open(run))
 tells = ["exec", "pickle.find_class", "subprocess.Popen", "os.system", "os.exec", "os.fork",
          "os.posix_spawn", "socket.connect", "shutil.rmtree", "os.remove", "os.rename",
          "os.mkdir", "os.chmod", "ctypes.dlopen", "import", "compile", "marshal.loads"]
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 seen, listening = set(), False
 
 def note(name, arguments):
@@ -47,8 +51,11 @@ def note(name, arguments):
         return
     if name in tells:
         seen.add((name, "" if name == "compile" else str(arguments[0])[:60]))
-    if name == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
-        seen.add(("write", str(arguments[0])[:60]))
+    if name == "open":
+        path, mode, flags = arguments
+        asked = set(mode) & set("wax+") if isinstance(mode, str) else flags & WRITING
+        if asked:
+            seen.add(("write", str(path)[:60]))
 
 def spoiled(text):
     pieces = ["__import__('os')", "{{}}", "\\0", "'", '"', "../../x", "!!python/object", "\\n",
@@ -58,13 +65,29 @@ def spoiled(text):
         text = text[:place] + piece + text[place + chance.randrange(8) :]
     return text
 
+def crafted(path):  # its checksums are right, as somebody can make them who means it
+    path.write_bytes(data)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.create_function("checksum", -1, checksum)
+    table = chance.choice(["programs", "events", "meta"])
+    column = {"programs": "program", "events": "data", "meta": "value"}[table]
+    rows = connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
+    row, text = chance.choice(rows)
+    spoilt = spoiled(text).encode("utf-8", "replace").decode()
+    connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (spoilt, row))
+    columns = ", ".join(_SEALED[table])
+    connection.execute(f"UPDATE {table} SET checksum = checksum({columns})")
+    connection.close()
+
 sys.addaudithook(note)
 config = 'seed = 1\\nstart = "lion"\\ntasks = ["digits_mlp"]\\nhurdle_slack = [0.1, 0.2]\\n'
 refused = 0
 for number in range(count):
     kind = number % 3
     path = folder / "run" / FILE if kind == 0 else folder / "text"
-    if kind == 0:
+    if kind == 0 and number % 2:
+        crafted(path)
+    elif kind == 0:
         changed = bytearray(data)
         for _ in range(chance.randint(1, 6)):
             place = chance.randrange(len(changed))
@@ -86,6 +109,9 @@ for number in range(count):
             load_program(str(path))
     except (EvolveError, ProgramError):
         refused += 1
+    except Exception:
+        if kind != 0 or not number % 2:  # what somebody crafted may end in a fault of ours
+            raise
     listening = False
 print(json.dumps({"refused": refused, "seen": sorted(seen)}))
 """
@@ -104,6 +130,22 @@ def test_hostile_files_run_nothing_and_write_nothing(small: Path, tried: Tried) 
     assert [action for action in found["seen"] if action not in harmless] == []
     assert found["refused"] > count // 3
     tried("hostile files", count)
+
+
+@pytest.mark.promise(9)
+def test_reading_a_run_follows_no_link_and_makes_no_file(small: Path, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run.mkdir()
+    shutil.copy(small / FILE, run)
+    (run / "lock").symlink_to(elsewhere)
+    code, _, err = evolve("inspect", run)
+    assert (code, err) == (0, "")
+    code, _, err = evolve("resume", run, "--workers", 0)
+    assert code == 2 and "cannot be written" in err
+    assert not elsewhere.exists()
+    (run / "lock").unlink()
+    assert evolve("inspect", run)[0] == 0
+    assert [path.name for path in run.iterdir()] == [FILE]
 
 
 TASK_NAMES = [

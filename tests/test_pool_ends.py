@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from processes import descendants, gone
-from tasks_that_fail import HANG, PRINT
+from tasks_that_fail import HANG, HOLD, KILLED, PRINT, START
 from test_evaluation import DESCENT, TROUBLE, evaluate, setting
 from test_pools import HERE, LIMIT, collect, outcome
 
@@ -39,7 +40,7 @@ def test_close_ends_the_workers() -> None:
         pids = workers() - others
         assert len(pids) == 1
         pool.submit(0, evaluate(setting(10 * HANG)), LIMIT)
-        time.sleep(0.5)
+        assert pool.next(0.5) is None
     assert gone(pids)
     assert pool.next(0.0) is None
 
@@ -55,7 +56,7 @@ def test_a_worker_that_dies_between_evaluations_is_replaced() -> None:
         (pid,) = workers() - others
         os.kill(pid, signal.SIGKILL)
         assert gone([pid])
-        with pytest.raises(PoolError, match=r"a worker was lost: .*SIGKILL.*twice"):
+        with pytest.raises(PoolError, match=r"a worker was lost: .*SIGKILL.*2 times"):
             outcome(pool, evaluate(DESCENT))
 
 
@@ -65,7 +66,7 @@ def test_a_worker_that_is_killed_at_work_is_a_crash() -> None:
     with SerialPool(SETUP) as pool:
         (pid,) = workers() - others
         pool.submit(0, evaluate(setting(10 * HANG)), LIMIT)
-        time.sleep(0.5)
+        assert pool.next(0.5) is None
         os.kill(pid, signal.SIGKILL)
         answer = collect(pool, 1)[0].answer
         assert answer["outcome"] == status.CRASHED
@@ -100,6 +101,22 @@ def test_a_signal_while_ray_starts_is_handled_when_it_has(monkeypatch: pytest.Mo
         assert signal.getsignal(signal.SIGTERM) is _tell
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_no_signal_is_lost_while_ray_starts() -> None:
+    """The second of them ends a run at once."""
+    from evolve.workers import ray
+
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        with ray._signals_at_the_end():
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+            assert received == []
+        assert received == [signal.SIGINT] * 2
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -170,7 +187,7 @@ def test_a_lost_worker_is_replaced_and_its_request_done_again() -> None:
 
 def test_a_request_that_loses_two_workers_stops_the_run() -> None:
     with (
-        pytest.raises(PoolError, match=r"a worker was lost: the node went away \(twice"),
+        pytest.raises(PoolError, match=r"a worker was lost: the node went away \(2 times"),
         ScriptedPool([READY, LOST], [READY, LOST], []) as pool,
     ):
         pool.submit(5, {}, LIMIT)
@@ -186,6 +203,14 @@ def test_workers_that_do_not_start_are_tried_twice() -> None:
         ScriptedPool([Died("exit code 1")], [Died("exit code 1")]),
     ):
         pass
+
+
+def test_a_lost_machine_may_take_many_workers_that_start() -> None:
+    """Two of two, while another works; what counts is how many fail in a row."""
+    scripts = [[READY, {"outcome": "finished"}], [Died("gone")], [Died("gone")], [READY], [READY]]
+    with ScriptedPool(*scripts, size=3) as pool:
+        assert pool.next(0.05) is None
+        assert len(pool.workers) == 5 and all(seat.ready for seat in pool._seats)
 
 
 def test_an_answer_that_comes_late_is_taken_if_it_is_there_before_anyone_looks() -> None:
@@ -238,6 +263,24 @@ def test_the_requests_of_a_batch_that_fails_are_tried_one_by_one(report: Any) ->
     assert sizes == [1, 1, 1, 1, 1, 1, 3, 2, 1]
 
 
+def test_a_worker_can_be_replaced_where_its_log_is_gone(tmp_path: Path) -> None:
+    """The driver tells that somebody removed the run, when it writes next."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with SerialPool(SETUP._replace(log=str(folder / "workers.log"))) as pool:
+        shutil.rmtree(folder)
+        assert outcome(pool, evaluate(setting(10 * KILLED)))["outcome"] == status.CRASHED
+        assert outcome(pool, evaluate(DESCENT))["outcome"] == status.FINISHED
+
+
+def test_what_a_task_starts_ends_with_its_worker() -> None:
+    with SerialPool(SETUP) as pool:
+        assert outcome(pool, evaluate(setting(10 * START)))["outcome"] == status.DIVERGED
+        family = descendants(os.getpid(), "sleep 3600")
+        assert family
+    assert gone(family)
+
+
 def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:
     log = tmp_path / "workers.log"
     with SerialPool(SETUP._replace(log=str(log))) as pool:
@@ -252,20 +295,21 @@ def test_the_log_of_what_workers_print_is_bounded(tmp_path: Path) -> None:
 DRIVER = """
 import sys, time
 from evolve.workers import SerialPool
-from tasks_that_fail import HANG
-from test_evaluation import evaluate, setting
-from test_pool_ends import SETUP
+from test_evaluation import DESCENT, evaluate, setting
+from test_pool_ends import SETUP, outcome
 with SerialPool(SETUP) as pool:
-    pool.submit(0, evaluate(setting(10 * HANG)), 600.0)
-    time.sleep(0.5)
+    outcome(pool, evaluate(DESCENT))  # all is compiled
+    pool.submit(0, evaluate(setting(10 * int(sys.argv[1]))), 600.0)
+    assert pool.next(1.0) is None
     print("hanging", flush=True)
     time.sleep(60)
 """
 
 
 @pytest.mark.promise(3)
-def test_a_hanging_worker_does_not_outlive_a_driver_that_was_killed() -> None:
-    command = [sys.executable, "-c", DRIVER]
+@pytest.mark.parametrize("trouble", [HANG, HOLD], ids=["native loop", "sleep that holds the GIL"])
+def test_a_hanging_worker_does_not_outlive_a_driver_that_was_killed(trouble: int) -> None:
+    command = [sys.executable, "-c", DRIVER, str(trouble)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "hanging\n"

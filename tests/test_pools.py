@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks_that_fail import ABORT, EXIT, HANG, KILLED, MEMORY, NAN, PRINT, RAISE, SEGFAULT
+from tasks_that_fail import ABORT, EXIT, HANG, HOLD, KILLED, MEMORY, NAN, PRINT, RAISE, SEGFAULT
 from test_evaluation import DESCENT, TROUBLE, evaluate, setting
 
 from evolve.workers import Finished, Pool, SerialPool, Setup, open_pool
@@ -134,7 +134,7 @@ def test_a_hurdle_stops_a_training(pool: Pool) -> None:
 @pytest.mark.promise(3)
 def test_the_time_limit_is_from_when_an_evaluation_begins(pool: Pool) -> None:
     """Waiting in the queue behind a hanging one does not count, nor does a new worker's start."""
-    hanging = {key: setting(10 * HANG) for key in range(pool.size)}
+    hanging = {key: setting(10 * (HANG, HOLD)[key % 2]) for key in range(pool.size)}
     for key, program in hanging.items():
         pool.submit(key, evaluate(program), HANGING_LIMIT)
     for key in range(10, 14):

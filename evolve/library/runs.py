@@ -100,7 +100,7 @@ class Run:
             "SELECT number, parent, mutation, outcome, fitness, trained, slots, live "
             "FROM proposals ORDER BY number"
         )
-        with self._log() as log:
+        with self._log() as log, log.in_memory():
             return Table(dict(zip(names, row, strict=True)) for row in log.select(query))
 
     def program(self, number: int) -> Optimizer:

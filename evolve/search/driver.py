@@ -69,6 +69,7 @@ class Driver:
         self.state = State(self.config, start, self.untrained)
         drains = {at: data["drafts"] for at, _, data in log.events("drained")}
         self.state.restore(log.records(), drains)
+        self._budget: dict[str, Any] = next((d for _, _, d in log.events("budget")[::-1]), {})
         self.steps = log.training_steps()
         #: By key: a row's number, or minus one less the draft's.
         self._answers: dict[int, Finished] = {}
@@ -93,12 +94,12 @@ class Driver:
         with self.log.transaction():
             clock = budget.kind == SECONDS
             data = {"kind": budget.kind, "until": amount}
-            self._event("budget", data | ({"added": budget.amount} if clock else {}), clock)
+            self._budget = data | ({"added": budget.amount} if clock else {})
+            self._event("budget", self._budget, clock)
 
     def target(self) -> Budget | None:
         """The total that the run goes on to."""
-        events = self.log.events("budget")
-        return Budget(events[-1][2]["kind"], events[-1][2]["until"]) if events else None
+        return Budget(self._budget["kind"], self._budget["until"]) if self._budget else None
 
     def remaining(self) -> float:
         """The share of the search that is left."""
@@ -128,8 +129,8 @@ class Driver:
         """
         if target.kind != SECONDS:
             return 0.0
-        last = self.log.events("budget")[-1][2]  # of what was added last, not of all sessions
-        share = self.config.closing_share * last.get("added", target.amount)
+        # Of what was added last, not of all sessions.
+        share = self.config.closing_share * self._budget.get("added", target.amount)
         if not self.steps:
             return share
         each = self.seconds / self.steps
@@ -149,7 +150,6 @@ class Driver:
             self._ask(draft)
         for record in self.state.pending:
             self._dispatch(record)
-        self._target = self.target()
         self.phase = "searching"
         while self._advance():
             self._observe(self)
@@ -210,7 +210,7 @@ class Driver:
         return True
 
     def _is_spent(self) -> bool:
-        target = self._target
+        target = self.target()
         if target is None:
             return True
         return self._spent(target.kind) >= target.amount - self._left_for_closing(target)
@@ -218,8 +218,8 @@ class Driver:
     def _drain(self) -> bool:
         """Begin nothing more; whether something is left to be committed."""
         if not self.state.draining:
-            clock = self._target is not None and self._target.kind == SECONDS
-            self._event("drained", {"drafts": self.state.drafted}, clock)
+            drafts = {"drafts": self.state.drafted}
+            self._event("drained", drafts, self._budget.get("kind") == SECONDS)
             self.state.drain()
         return self.state.next_step() is Step.COMMIT
 

@@ -13,6 +13,7 @@ One writer, which holds a lock on the run folder; readers open read-only.
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolve.errors import BadInput, EvolveError, RunBusy, quoted
+from evolve.errors import BadInput, EvolveError, quoted
 from evolve.search import run_file
 from evolve.search.run_file import FILE, MORE_SEEDS
 from primitives.abstract import analyse
@@ -141,14 +142,22 @@ class RunLog:
             ) from None
         except OSError as error:
             raise BadInput(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
-        lock = run_file.lock(folder)
-        connection = sqlite3.connect(folder / FILE, isolation_level=None)
-        run_file.configure(connection)
-        log = RunLog(folder, connection, lock)
-        connection.executescript(f"BEGIN; {run_file.SCHEMA}")
-        for key, value in facts.items():
-            log.set_meta(key, value)
-        connection.execute("COMMIT")
+        with ExitStack() as failed:
+            failed.callback(shutil.rmtree, folder, ignore_errors=True)  # half a run is none
+            lock = run_file.lock(folder)
+            failed.callback(run_file.unlock, lock)
+            connection = run_file.connect(folder / FILE)
+            failed.callback(connection.close)
+            log = RunLog(folder, connection, lock)
+            try:
+                run_file.configure(connection)
+                connection.executescript(f"BEGIN; {run_file.SCHEMA}")
+                for key, value in facts.items():
+                    log.set_meta(key, value)
+                connection.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                raise run_file.explained(folder, error) from error
+            failed.pop_all()
         return log
 
     @staticmethod
@@ -169,7 +178,7 @@ class RunLog:
         with ExitStack() as failed:
             failed.callback(run_file.unlock, lock)
             try:
-                connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+                connection = run_file.connect(uri, uri=True, timeout=30)
                 failed.callback(connection.close)
                 if not write:  # a reader sees one moment of the run, however long it reads
                     connection.execute("PRAGMA temp_store = MEMORY")
@@ -177,7 +186,7 @@ class RunLog:
                 run_file.check(folder, connection)
                 if write:
                     run_file.configure(connection)
-            except UnicodeDecodeError:  # of the message that tells what is wrong
+            except UnicodeDecodeError:  # as in `select`
                 raise run_file.explained(folder, sqlite3.DatabaseError("its schema")) from None
             except sqlite3.DatabaseError as error:
                 raise run_file.explained(folder, error) from None
@@ -192,15 +201,7 @@ class RunLog:
 
     def is_written(self) -> bool:
         """Whether somebody else goes on with the run at this moment."""
-        if self._lock is not None:
-            return False
-        try:
-            run_file.unlock(run_file.lock(self.folder))
-        except RunBusy:
-            return True
-        except BadInput:  # nobody could write here
-            pass
-        return False
+        return self._lock is None and run_file.is_locked(self.folder)
 
     def __enter__(self) -> RunLog:
         return self
@@ -270,18 +271,25 @@ class RunLog:
 
     def select(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of an SQL query."""
-        return self._connection.execute(query, parameters).fetchall()
+        try:
+            return self._connection.execute(query, parameters).fetchall()
+        except UnicodeDecodeError:  # of the message that tells what is wrong
+            raise sqlite3.DatabaseError("its schema") from None
 
     @contextmanager
     def in_memory(self) -> Iterator[None]:
         """Within, `proposals` is a table in memory that holds the numbers, not the texts.
 
-        What asks a run of 300,000 programs twenty questions reads its file once, not each time.
+        What asks a run of 300,000 programs twenty questions reads its file once, not each time; and
+        its rows are as they were written.
         """
         if self.select("SELECT 1 FROM temp.sqlite_master WHERE name = 'proposals'"):
             yield
             return
-        self._connection.execute(f"CREATE TEMP TABLE proposals AS SELECT {_NUMBERS} FROM proposals")
+        whole = f"checksum({', '.join(_COLUMNS)}) IS checksum"
+        if self.select(f"SELECT 1 FROM programs WHERE NOT ({whole}) LIMIT 1"):
+            raise sqlite3.DatabaseError("a row of programs is not as it was written")
+        self.select(f"CREATE TEMP TABLE proposals AS SELECT {_NUMBERS} FROM proposals")
         try:
             yield
         finally:

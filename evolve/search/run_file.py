@@ -60,11 +60,16 @@ def checksum(*values: Any) -> int:
 
 def configure(connection: sqlite3.Connection) -> None:
     """For writing."""
-    connection.create_function("checksum", -1, checksum, deterministic=True)
     connection.execute("PRAGMA journal_mode = WAL")
     # A power cut may cost the last transactions, never the order or the soundness of the rest;
     # what is lost is proposed and trained again, with the same results.
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def connect(where: str | Path, **options: Any) -> sqlite3.Connection:
+    connection = sqlite3.connect(where, isolation_level=None, **options)
+    connection.create_function("checksum", -1, checksum, deterministic=True)
+    return connection
 
 
 def check(folder: Path, connection: sqlite3.Connection) -> None:
@@ -96,12 +101,27 @@ def explained(folder: Path, error: sqlite3.DatabaseError) -> EvolveError:
     return EvolveError(f"the log of '{folder}' cannot be used ({why}); check disk and rights")
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether somebody writes; asking writes nothing."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:  # nobody ever did
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def lock(folder: Path) -> int:
     try:
-        descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+        descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise BadInput(f"'{folder}' cannot be written ({error.strerror}); check rights") from None
-    for patience in (0.2, 0.0):  # a reader that asks `is_written` has the lock for a moment
+    for patience in (0.2, 0.0):  # a reader that asks has a lock for a moment
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor

@@ -8,11 +8,11 @@ what was found before the limit counts.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from evolve.understand.child import ask, read, was_ended
 from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import CannotRead, Expressions, expressions
 from primitives.algebra.rules import Rewrite, identities, without_eps
@@ -111,26 +111,19 @@ def from_json(data: dict[str, Any]) -> Found:
 
 def found_by_child(program: Program, seconds: float) -> list[Found]:
     """The steps that a child process finds in so many seconds."""
-    command = [sys.executable, "-m", "evolve.understand.algebraic"]
-    try:
-        done = subprocess.run(
-            command, input=to_text(program), capture_output=True, text=True, timeout=seconds
-        )
-        output = done.stdout
-        if done.returncode:  # what was found before is sound all the same
-            why = done.stderr.strip().splitlines()[-1:]
-            print(f"evolve: the algebra ended early ({' '.join(why)})", file=sys.stderr)
-    except subprocess.TimeoutExpired as expired:
+    done = ask("evolve.understand.algebraic", program, seconds)
+    if was_ended(done):  # what was found before is sound all the same
         print(f"evolve: the algebra was ended after {seconds:g} s", file=sys.stderr)
-        partial = expired.stdout or b""
-        output = partial.decode() if isinstance(partial, bytes) else partial
-    whole = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
+    elif done.returncode:
+        why = done.stderr.strip().splitlines()[-1:]
+        print(f"evolve: the algebra ended early ({' '.join(why)})", file=sys.stderr)
+    whole = [line for line in done.stdout.splitlines(keepends=True) if line.endswith("\n")]
     return [from_json(json.loads(line)) for line in whole]
 
 
 def main() -> None:
     """Read a program from standard input, print its steps."""
-    for found in steps(from_text(sys.stdin.read())):
+    for found in steps(read()):
         print(json.dumps(as_json(found)), flush=True)
 
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -27,6 +25,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from evolve.errors import EvolveError
+from evolve.understand.child import ask, read, was_ended
 from evolve.understand.likeness import distances, families
 from evolve.understand.signs import SignRule, best_one_beta, rule_signs
 from primitives.abstract import analyse
@@ -44,7 +43,6 @@ from primitives.algebra.reading import (
 from primitives.algebra.rules import folded_slots, plain_signs, without_eps
 from primitives.program import UPDATE, Program
 from primitives.reference import apply
-from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
 #: Matched by their coefficients: a formula does not tell 1.1 from 0.9.
@@ -90,12 +88,8 @@ class Identity:
 
 def identify(program: Program) -> Identity:
     """Identify a program, in a child process with a time limit, since algebra can take for ever."""
-    command = [sys.executable, "-m", "evolve.understand.identify"]
-    try:
-        done = subprocess.run(
-            command, input=to_text(program), capture_output=True, text=True, timeout=LIMIT
-        )
-    except subprocess.TimeoutExpired:
+    done = ask("evolve.understand.identify", program, LIMIT)
+    if was_ended(done):
         return Identity(None, False, reason=f"the algebra took more than {LIMIT:g} s")
     if done.returncode:
         raise EvolveError(f"the algebra failed ({done.stderr.strip()[-200:]})")
@@ -353,7 +347,7 @@ def _shape(e: sympy.Expr, after: dict[str, sympy.Expr]) -> str:
 
 def main() -> None:
     """Identify the program on standard input."""
-    program = from_text(sys.stdin.read())
+    program = read()
     analyse(program)
     print(json.dumps(asdict(identified(program))))
 

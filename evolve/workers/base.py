@@ -230,6 +230,7 @@ class Pool(ABC):
             if "tasks" not in answer:
                 raise BadInput(answer.get("error") or answer["detail"])
             seat.ready = True
+            self._faults.pop(None, None)
             self.tasks = answer["tasks"]
             return
         if answers is None and any(other.ready for other in self._seats):
@@ -262,9 +263,12 @@ class Pool(ABC):
             self._ended(seat, [_failure(outcome, died.detail)])
 
     def _count_fault(self, key: int | None, what: str) -> None:
+        """Of a request, or of workers that do not start: a lost machine may take many at once."""
         self._faults[key] = self._faults.get(key, 0) + 1
-        if self._faults[key] >= _ATTEMPTS:
-            raise PoolError(f"{what} (twice; see the workers' log {self.setup.log or ''})")
+        if self._faults[key] >= _ATTEMPTS * (self.size if key is None else 1):
+            raise PoolError(
+                f"{what} ({self._faults[key]} times; see the workers' log {self.setup.log or ''})"
+            )
 
     def _replace(self, index: int) -> None:
         self._seats[index].worker.kill()

@@ -23,9 +23,11 @@ class ChildProcess:
     def __init__(self, setup: Setup) -> None:
         self._log = setup.log or os.devnull
         path = os.pathsep.join([*setup.path, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+        if not os.path.isdir(os.path.dirname(os.path.abspath(self._log))):
+            self._log = os.devnull  # somebody removed the run; the driver will tell
         with open(self._log, "ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "evolve.workers.worker", setup.evaluator],
+                [sys.executable, "-m", "evolve.workers.worker", setup.evaluator, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -69,7 +71,8 @@ class ChildProcess:
         return Died(detail, infrastructure=self._died_before)
 
     def kill(self) -> None:
-        self._process.kill()
+        with suppress(ProcessLookupError):  # what a task has started, too
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         with suppress(BrokenPipeError):  # a request that was never read
             self._requests.close()

@@ -2,14 +2,17 @@
 
 One JSON list of them a line, on standard input and output. What the tasks print goes
 to standard error, so that it cannot be taken for an answer, and what they read
-from standard input is nothing. The process ends when its input does: that is
-when the driver has gone, even if it was killed and a task hangs.
+from standard input is nothing. The process ends when its input does, and when the thread that
+started it has gone: even if the driver was killed, and a task hangs in code that lets no
+other thread run.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 from queue import SimpleQueue
@@ -17,9 +20,13 @@ from typing import TextIO
 
 from proxy_tasks.status import Request
 
+#: Of Linux: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
+
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    _end_with_the_driver(int(sys.argv[2]))
     answers, lines = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -31,6 +38,12 @@ def main() -> None:
     while True:
         batch = [answer(evaluator, request) for request in batches.get()]
         print(json.dumps(batch), file=answers, flush=True)
+
+
+def _end_with_the_driver(driver: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != driver:  # it has gone already
+        os._exit(0)
 
 
 def _read(lines: TextIO, batches: SimpleQueue[list[Request]]) -> None:
