@@ -60,18 +60,18 @@ def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) ->
     assert found["closed"]
     assert [row["rung"] for row in found["heldout"]] == ["x1", "x10"] and not found["left_out"]
     process = start("run", *given, "--out", run)
-    ends = (
-        (lambda log: len(list(log.trainings())) > 300, signal.SIGKILL),
-        (_stage(ending.TOURNAMENT), signal.SIGTERM),
+    ends = (  # and goes on with so many workers
+        (lambda log: len(list(log.trainings())) > 300, signal.SIGKILL, 0),
+        (_stage(ending.TOURNAMENT), signal.SIGTERM, 2),
     )
-    for moment, how in ends:
+    for moment, how, workers in ends:
         code, err = stop(process, run, moment, how)
         assert code in (-how, 128 + how)
         assert how == signal.SIGKILL or f"go on with: evolve resume {run}" in err
         with RunLog.open(run) as log:
             assert not ending.is_closed(log), "the moment was missed"
         assert "evolve resume" in evolve("inspect", run)[1]
-        process = start("resume", run, "--workers", 0, "--quiet")
+        process = start("resume", run, "--workers", workers, "--quiet")
     code, out, err = finish(process)
     assert (code, err) == (0, "")
     assert compared(run) == compared(whole)

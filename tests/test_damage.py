@@ -7,16 +7,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Tried
-from fakes import config
+from fakes import FakePool, config
 from processes import evolve
 from runs import EVALUATIONS, compared, unfinished
-from strategies import LONG
-from test_driver import create, search
+from strategies import LONG, examples
+from test_driver import create, go_on, search
 
 from evolve.budget import PROGRAMS, Budget
 from evolve.errors import EvolveError
@@ -169,3 +170,39 @@ def test_no_byte_of_a_run_changes_unseen(small: Path, tmp_path: Path, tried: Tri
         assert told(run) is None, f"cut to {size}"
     tried("bytes changed", len(places))
     tried("files cut", len(sizes))
+
+
+@pytest.mark.promise(8)
+def test_a_damaged_journal_costs_no_more_than_what_it_held(tmp_path: Path, tried: Tried) -> None:
+    """SQLite drops what comes after the damage; it is proposed and trained again."""
+    settings, budget = config(), Budget(PROGRAMS, 60)
+    search(tmp_path / "whole", settings, budget)
+    run, image = tmp_path / "run", tmp_path / "image"
+
+    def copied(waiting: int) -> int:
+        with suppress(FileNotFoundError):  # as it would be left by a kill
+            shutil.copytree(run, image, dirs_exist_ok=True)
+        return 0
+
+    search(run, settings, budget, choose=copied)
+    journal = image / f"{FILE}-wal"
+    data, chance = journal.read_bytes(), random.Random(0)
+    assert len(data) > 100_000
+    whole, lost, refused = told(image), 0, 0
+    for place in chance.sample(range(len(data)), examples(20, 1000)):
+        folder = tmp_path / str(place)
+        shutil.copytree(image, folder)
+        changed = bytearray(data)
+        changed[place] ^= 1 << chance.randrange(8)
+        (folder / journal.name).write_bytes(changed)
+        found = told(folder)
+        if found is None:  # not even what it began with was written
+            refused += 1
+            continue
+        lost += found != whole
+        with RunLog.open(folder) as log:
+            begun = bool(log.events("budget"))
+        go_on(folder, FakePool(settings), None if begun else budget)
+        assert compared(folder) == compared(tmp_path / "whole"), f"byte {place}"
+        tried("journals damaged", 1)
+    assert lost > refused

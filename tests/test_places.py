@@ -7,12 +7,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from processes import environment, evolve, finish
 from runs import EVALUATIONS, begin, compared
 from strategies import LONG
+
+from evolve.search.log import RunLog
+from evolve.summary import summarize
 
 HERE = Path(__file__).parent
 
@@ -106,5 +110,12 @@ def test_runs_of_released_formats_open_and_go_on(name: str, tmp_path: Path) -> N
     shutil.copytree(FIXTURES / name, run)
     code, out, err = evolve("inspect", run)
     assert (code, err) == (0, "") and "champion" in out
+    with RunLog.open(run) as log:
+        before, trained = list(log.records()), summarize(log)["evaluated"]
     code, _, err = evolve("resume", run, "--budget", "5evals", "--workers", 0, "--quiet")
     assert (code, err) == (0, "")
+    with RunLog.open(run) as log:
+        after = list(log.records())
+        assert summarize(log)["evaluated"] == trained + 5
+    for old, new in zip(before, after, strict=False):  # later rows may tell more of its fitness
+        assert replace(old, fitness=None) == replace(new, fitness=None)

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_kill_at_any_moment_changes_nothing(
     folder: Path, reference: Path, workers: int, tried: Tried
 ) -> None:
     """By the clock: also while a worker trains, or starts."""
-    name, kills = f"kills {workers}", examples(2, 20)
+    name, kills, killed = f"kills {workers}", examples(2, 20), 0
     chance = random.Random(workers)
     process = begin(folder, name, "--budget", f"{EVALUATIONS}evals", "--workers", workers)
     for _ in range(kills):
@@ -57,6 +58,7 @@ def test_a_kill_at_any_moment_changes_nothing(
             family = descendants(process.pid)
             process.kill()
             finish(process)
+            killed += 1
             assert gone(set(family) - set(descendants(os.getpid(), "gent")), 60)
         if (folder / name / FILE).exists() and budgeted(folder / name):
             process = start("resume", folder / name, "--workers", workers, "--quiet")
@@ -66,7 +68,7 @@ def test_a_kill_at_any_moment_changes_nothing(
     code, _, err = finish(process)
     assert (code, err) == (0, "")
     assert compared(folder / name) == compared(reference)
-    tried("kills by the clock", kills)
+    tried("kills by the clock", killed)
 
 
 def budgeted(run: Path) -> bool:
@@ -186,9 +188,13 @@ def test_a_run_of_very_many_programs_can_be_read(
     with RunLog.open(tmp_path / "run") as log:
         summary = summarize(log)
     assert summary["generated"] == count
+    began = time.monotonic()
     code, out, err = evolve("inspect", tmp_path / "run")
+    tried("ms to inspect it", round(1000 * (time.monotonic() - began)))
     assert (code, err) == (0, "") and f"{count:,} generated" in out
+    began = time.monotonic()
     code, _, err = evolve("report", tmp_path / "run", "-o", tmp_path / "report.html")
+    tried("ms to report it", round(1000 * (time.monotonic() - began)))
     assert (code, err) == (0, "")
     assert (tmp_path / "report.html").stat().st_size < 3_000_000
     tried("programs in one run", count)
