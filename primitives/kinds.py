@@ -28,9 +28,10 @@ def with_least_kinds(program: Program) -> Program:
     """The program with slots as narrow as what they end with allows; all trees if that is none.
 
     The least fixpoint: every slot begins as a number, and is widened to what it ends with until
-    nothing changes.
+    nothing changes. One that no statement assigns is a tree: a later change may store anything.
     """
-    kinds = dict.fromkeys(program.slots, SCALAR)
+    assigned = {statement.target for statement in program.statements}
+    kinds = {slot: SCALAR if slot in assigned else TREE for slot in program.slots}
     while True:
         narrow = tuple((slot, kind) for slot, kind in kinds.items() if kind != TREE)
         tried = Program(program.statements, program.slots, narrow)

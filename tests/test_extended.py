@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from primitives.reference import Tree, run_step, zero_slots
 from primitives.reference import apply as by_reference
 from primitives.text import from_text, to_text
 from primitives.values import to_program, values_of
+from primitives.zoo import EXTENDED_NAMES, zoo
 from proxy_tasks.catalog import CATALOG
 from proxy_tasks.stretch import GRID, grid_of, record
 from proxy_tasks.task import sizes
@@ -309,8 +311,39 @@ _extended_machine = jax.jit(
 @pytest.mark.parametrize("target", ADAPTERS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_exports_do_as_the_reference(name: str, target: str) -> None:
+    """On matrices, kernels with four axes, vectors, numbers, and arrays without any."""
     source = catalog.emit(target, PROGRAMS[name], "found", {})
-    assert replay.largest_difference(target, source, "found", PROGRAMS[name]) < 2e-3
+    worst = replay.largest_difference(target, source, "found", PROGRAMS[name], SHAPES)
+    assert worst < 2e-3
+
+
+@pytest.mark.parametrize("target", ADAPTERS)
+@pytest.mark.parametrize("name", EXTENDED_NAMES)
+def test_exports_of_the_zoo_do_as_the_reference(name: str, target: str) -> None:
+    source = catalog.emit(target, zoo(name), "found", {})
+    assert replay.largest_difference(target, source, "found", zoo(name), SHAPES) < 2e-3
+
+
+@pytest.mark.parametrize("target", ADAPTERS)
+@pytest.mark.parametrize("function", EXTENDED, ids=lambda f: f.name)
+def test_every_function_is_exported(function: Any, target: str) -> None:
+    """Of whatever it takes: rows and columns of a gradient, a number, the gradient itself."""
+    makes = {SCALAR: "lr * 0.5", PER_ARRAY: "norm(g)", ROW: "row_mean(g)", COLUMN: "column_mean(g)"}
+    for (kind,) in function.signatures:
+        of = program(
+            *([f"x = {makes[kind]}"] if kind in makes else []),
+            f"y = {function.name}({'x' if kind in makes else 'g'})",
+            "update = g + y",
+            "update = update * lr",
+        )
+        source = catalog.emit(target, of, "found", {})
+        assert replay.largest_difference(target, source, "found", of, SHAPES) < 2e-3, kind
+
+
+@pytest.mark.parametrize("function", EXTENDED, ids=lambda f: f.name)
+def test_every_function_has_a_formula(function: Any) -> None:
+    of = program(f"x = {function.name}(g)", "update = g * x", "update = update * lr")
+    assert function.name not in catalog.emit("latex", of, "found", {}).split("begin", 1)[-1]
 
 
 def test_formulas_in_latex() -> None:
@@ -421,6 +454,37 @@ def test_every_function_is_in_the_one_table(function: Any) -> None:
     assert PER_ARRAY in KINDS
 
 
+def _numpy_state(module: Any, weights: list[np.ndarray]) -> list[tuple[int, ...]]:
+    return [np.shape(x) for x in jax.tree.leaves(module.init(weights))]
+
+
+def _optax_state(module: Any, weights: list[np.ndarray]) -> list[tuple[int, ...]]:
+    return [np.shape(x) for x in jax.tree.leaves(module.found(1.0).init(weights))]
+
+
+def _torch_state(module: Any, weights: list[np.ndarray]) -> list[tuple[int, ...]]:
+    params = [torch.nn.Parameter(torch.from_numpy(w)) for w in weights]
+    optimizer = module.Found(params)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    values = [x for state in optimizer.state.values() for x in state.values()]
+    return [tuple(x.shape) for x in values if isinstance(x, torch.Tensor)]
+
+
+def _keras_state(module: Any, weights: list[np.ndarray]) -> list[tuple[int, ...]]:
+    keras = importlib.import_module("keras")
+    optimizer = module.Found()
+    optimizer.build([keras.Variable(w) for w in weights])
+    return [tuple(v.shape) for v in optimizer.variables]
+
+
+#: The shapes of all that an optimizer keeps.
+STATES = {
+    "numpy": _numpy_state, "optax": _optax_state, "torch": _torch_state, "keras": _keras_state,
+}  # fmt: skip
+
+
 # -- slots of every kind -----------------------------------------------------------------
 
 
@@ -468,7 +532,17 @@ def test_equal_programs_with_slots_of_other_kinds_are_told_apart() -> None:
 def test_exports_keep_narrow_slots_in_their_true_shape(name: str, target: str) -> None:
     of = from_text(NARROW[name].lstrip())
     source = catalog.emit(target, of, "found", {})
-    assert replay.largest_difference(target, source, "found", of) < 2e-3
+    assert replay.largest_difference(target, source, "found", of, SHAPES) < 2e-3
+    wanted = [x.shape for slot in zero_slots(of, leaves(9)).values() for x in slot]
+    found = STATES[target](replay.load(source), leaves(9))
+    for shape in {*wanted} - {()}:  # besides, frameworks count steps, in numbers of their own
+        assert found.count(shape) == wanted.count(shape), shape
+    assert sum(map(len, found)) == sum(map(len, wanted))
+
+
+def test_a_slot_that_nothing_assigns_is_a_tree() -> None:
+    of = program("t = t + 1.0", "update = g * lr", slots="m t")
+    assert with_least_kinds(of).narrow == (("t", SCALAR),)
 
 
 def test_equal_memory_counts_true_elements() -> None:

@@ -63,7 +63,7 @@ def _place(result: Result) -> str:
 
 def _table(rows: list[Ranked], reference: Ranked) -> Table:
     """All programs on the first task and rung, then all on the next: narrow, and nothing cut."""
-    table = Table("task", "program", "slots", "held-out loss", "better by")
+    table = Table("task", "program", "memory", "held-out loss", "better by")
     for column in table.columns:
         column.overflow = "fold"
     for place in range(len(rows[0].results)):
@@ -71,7 +71,7 @@ def _table(rows: list[Ranked], reference: Ranked) -> Table:
             result = row.results[place]
             loss = "-" if result.loss is None else "{:.4f} ± {:.4f}".format(*result.loss)
             better = _better(result, row is reference)
-            table.add_row(_place(result), row.name, str(row.slots), loss, better)
+            table.add_row(_place(result), row.name, f"{row.memory:.2g}", loss, better)
         table.add_section()
     return table
 
@@ -80,6 +80,7 @@ def _json(row: Ranked) -> dict[str, Any]:
     return {
         "program": row.name,
         "slots": row.slots,
+        "memory": row.memory,
         "better": row.better,
         "results": [
             {

@@ -35,7 +35,12 @@ SHAPES: tuple[tuple[int, ...], ...] = ((3, 4), (), (5,), (2, 2, 2))
 
 
 def largest_difference(
-    target: str, source: str, name: str, program: Program, **options: float
+    target: str,
+    source: str,
+    name: str,
+    program: Program,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+    **options: float,
 ) -> float:
     """The largest difference of a weight after a step, relative where weights exceed 1.
 
@@ -44,11 +49,12 @@ def largest_difference(
     Arguments:
         source: what the target's `emit` wrote.
         name: the name that it was given.
+        shapes: of the weights.
         options: arguments for the optimizer, where its defaults are not the program's.
     """
     if target not in ADAPTERS:
         return 0.0
-    weights, gradients = recorded()
+    weights, gradients = recorded(shapes=shapes)
     if target == "keras":  # its own default, TensorFlow, is no dependency of ours
         os.environ.setdefault("KERAS_BACKEND", "jax")
     module = load(source)
@@ -57,12 +63,14 @@ def largest_difference(
     )
 
 
-def recorded(seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
+def recorded(
+    seed: int = 0, shapes: Sequence[tuple[int, ...]] = SHAPES
+) -> tuple[list[Array], list[list[Array]]]:
     """Weights, and the gradients of every step: normal numbers of several sizes."""
     random = np.random.default_rng(seed)
 
     def tree(size: float) -> list[Array]:
-        return [np.asarray(size * random.normal(size=shape), np.float32) for shape in SHAPES]
+        return [np.asarray(size * random.normal(size=shape), np.float32) for shape in shapes]
 
     return tree(1.0), [tree(10.0 ** random.uniform(-2, 0)) for _ in range(STEPS)]
 

@@ -19,6 +19,7 @@ from evolve.judge.trials import HELDOUT, Interval, Trials
 from evolve.search.fitness import Losses
 from primitives.abstract import analyse
 from primitives.program import Program
+from proxy_tasks.task import mean_sizes
 
 #: The trials of a task at a rung.
 Make = Callable[[str, int], Trials]
@@ -44,10 +45,18 @@ class Result(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """How a program does at its best: its name, its live slots, and a result for each place."""
+    """How a program does at its best.
+
+    Attributes:
+        name: of the program.
+        slots: the live ones that are shaped as the weights.
+        memory: what all live slots hold, in numbers for each weight.
+        results: one for each place.
+    """
 
     name: str
     slots: int
+    memory: float
     results: tuple[Result, ...]
 
     @property
@@ -87,7 +96,9 @@ def rank(
                     ((tuned, _),) = trials.at_best_of([best], SCALES)
                 reference = references.setdefault((task, rung), tuned)
                 results.append(_result(trials, task, rung, tuned, reference, pairs))
-        yield Ranked(name, analyse(program).trees, tuple(results))
+        known = analyse(program)
+        memory = fmean(known.memory(mean_sizes(first[task].tasks)) for task in tasks)
+        yield Ranked(name, known.trees, memory, tuple(results))
 
 
 def at_best(trials: Trials, program: Program, tuning: int) -> Program:

@@ -1,8 +1,10 @@
 """Functions of matrices, in Keras.
 
 An array with two axes or more is a matrix: its first axis counts the rows, all others together
-the columns. One with fewer is a column.
+the columns. One with fewer is a column. The mean of nothing is 0.
 """
+
+import math
 
 from keras import ops
 
@@ -11,17 +13,19 @@ from evolve.export.runtime.keras_base import _sign
 
 def _row_mean(x):
     """One number for each row."""
-    return ops.mean(x, axis=tuple(range(1, len(x.shape))), keepdims=True) if len(x.shape) > 1 else x
+    mean = ops.mean if math.prod(x.shape) else ops.sum
+    return mean(x, axis=tuple(range(1, len(x.shape))), keepdims=True) if len(x.shape) > 1 else x
 
 
 def _column_mean(x):
     """One number for each column."""
-    return ops.mean(x, axis=0, keepdims=True) if len(x.shape) else x
+    mean = ops.mean if math.prod(x.shape) else ops.sum
+    return mean(x, axis=0, keepdims=True) if len(x.shape) else x
 
 
 def _matrix_sign(x):
     """U V' of each matrix U S V', by Newton-Schulz, with mean square 1; the sign of vectors."""
-    if len(x.shape) < 2:
+    if len(x.shape) < 2 or not math.prod(x.shape):
         return _sign(x)
     m = ops.reshape(x, (x.shape[0], -1))
     tall = m.shape[0] > m.shape[1]
@@ -36,7 +40,7 @@ def _matrix_sign(x):
 
 def _matrix_cube(x):
     """X X' X of each matrix X, by its larger side; the cube of vectors."""
-    if len(x.shape) < 2:
+    if len(x.shape) < 2 or not math.prod(x.shape):
         return x * x * x
     m = ops.reshape(x, (x.shape[0], -1))
     t = ops.transpose(m)

@@ -1,7 +1,7 @@
 """Functions of matrices, in PyTorch.
 
 An array with two axes or more is a matrix: its first axis counts the rows, all others together
-the columns. One with fewer is a column.
+the columns. One with fewer is a column. The mean of nothing is 0.
 """
 
 import torch
@@ -9,17 +9,19 @@ import torch
 
 def _row_mean(x):
     """One number for each row."""
-    return x.mean(dim=tuple(range(1, x.dim())), keepdim=True) if x.dim() > 1 else x
+    mean = torch.mean if x.numel() else torch.sum
+    return mean(x, dim=tuple(range(1, x.dim())), keepdim=True) if x.dim() > 1 else x
 
 
 def _column_mean(x):
     """One number for each column."""
-    return x.mean(dim=0, keepdim=True) if x.dim() else x
+    mean = torch.mean if x.numel() else torch.sum
+    return mean(x, dim=0, keepdim=True) if x.dim() else x
 
 
 def _matrix_sign(x):
     """U V' of each matrix U S V', by Newton-Schulz, with mean square 1; the sign of vectors."""
-    if x.dim() < 2:
+    if x.dim() < 2 or not x.numel():
         return torch.where(x.isnan(), x, x.sign())
     m = x.reshape(x.shape[0], -1)
     tall = m.shape[0] > m.shape[1]
@@ -34,7 +36,7 @@ def _matrix_sign(x):
 
 def _matrix_cube(x):
     """X X' X of each matrix X, by its larger side; the cube of vectors."""
-    if x.dim() < 2:
+    if x.dim() < 2 or not x.numel():
         return x * x * x
     m = x.reshape(x.shape[0], -1)
     cube = (m @ m.T) @ m if m.shape[0] <= m.shape[1] else m @ (m.T @ m)
