@@ -12,8 +12,10 @@ Only here, when the search is over, is anything compared with optimizers that ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from evolve.budget import SECONDS, Closing
@@ -216,7 +218,10 @@ def _row(structure: Structure, best: Structure, tasks: Sequence[str]) -> dict[st
         "score": structure.score if scored else None,
         "behind": mean,
         "error": error,
-        "tasks": {task: sum(of) / len(of) for task, of in structure.scores.items() if scored},
+        "tasks": {task: fmean(of) for task, of in structure.scores.items() if scored},
+        "errors": {
+            task: stdev(of) / math.sqrt(len(of)) for task, of in structure.scores.items() if scored
+        },
     }
 
 

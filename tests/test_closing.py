@@ -132,6 +132,7 @@ def test_the_tournament_is_told_and_its_champion_is_what_is_compared(fresh: Make
     assert own["behind"] <= own["error"] and best["behind"] == 0
     for row in scored:
         assert row["score"] == pytest.approx(fmean(row["tasks"].values()))
+        assert row["errors"].keys() == {"a", "b"} and min(row["errors"].values()) > 0
         assert row["behind"] > row["error"] or (row["slots"], row["statements"]) >= (
             own["slots"],
             own["statements"],

@@ -54,7 +54,7 @@ def test_a_closing_that_was_killed_goes_on_as_if_it_never_had(tmp_path: Path) ->
     code, out, err = evolve("inspect", whole)
     assert (code, err) == (0, "")
     assert "hall of fame" in out and "name       " in out and "held out   " in out
-    assert "tournament of " in out and "<- champion" in out
+    assert "tournament of " in out and "<- champion" in out and "; update = " in out
     with RunLog.open(whole) as log:
         found = summarize(log)
     assert found["closed"]

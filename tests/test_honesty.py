@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("primitives", "proxy_tasks", "discovered", "evolve")
 KNOWING = {
     "primitives.zoo",
+    "primitives.zoo_extended",
     "evolve.understand.identify",
     "evolve.understand.likeness",
     "evolve.understand.naming",
@@ -60,8 +61,12 @@ def modules(*packages: str) -> list[str]:
     ]
 
 
+#: What takes statements out of a program, and decides by trainings which may go.
+REDUCING = [f"evolve.understand.{name}" for name in ("ablation", "chain", "evidence", "algebraic")]
+
+
 @pytest.mark.parametrize(
-    "name", modules("evolve.search", "evolve.workers", "evolve.judge", "proxy_tasks")
+    "name", [*modules("evolve.search", "evolve.workers", "evolve.judge", "proxy_tasks"), *REDUCING]
 )
 def test_search_and_tasks_import_neither_the_zoo_nor_names(name: str) -> None:
     found = reached(name)

@@ -537,3 +537,7 @@ def test_rules_that_step_differently_have_cores_of_their_own() -> None:
     names = ("lion", "signum", "adamw", "sgd", "signsgd")
     recorded = stretches(0, 1)
     assert len({analyse(core(zoo(name), recorded)).structure for name in names}) == len(names)
+
+
+def test_gradients_are_recorded_with_adamw() -> None:
+    assert from_text(stream.ADAMW) == zoo("adamw")

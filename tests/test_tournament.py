@@ -278,17 +278,19 @@ def test_of_equally_simple_ones_the_better_is_taken() -> None:
     assert champion([low, high]) is champion([high, low]) is high
 
 
-def test_seeds_are_added_until_the_difference_is_known() -> None:
-    tasks = ("a", "b", "c")
+@pytest.mark.parametrize("tasks", ["a", "ab", "abc"])
+def test_seeds_are_added_until_the_difference_is_known(tasks: str) -> None:
+    """On one task too, where the luck of tuning alone is more than the error that is wanted."""
     for noise, seeds in ((0.001, rules.SEEDS), (0.05, rules.MOST_SEEDS)):
         played = tournament(MadeUp(dict.fromkeys(tasks, needs()), noise=noise))
-        left = played.play([entrant(p, tasks) for p in chains(2)], (1,))
+        left = played.play([entrant(p, tuple(tasks)) for p in chains(2)], (1,))
         played.score(left)
         assert {len(s.fresh) for s in left} == {seeds}
         assert not in_question(left)
         best = best_of(left)
         errors = [difference(s, best)[1] for s in left]
-        assert max(errors) <= rules.ERROR or seeds == rules.MOST_SEEDS
+        wanted = math.sqrt(rules.ERROR**2 + 2 * rules.TUNING**2 / len(tasks))
+        assert max(errors) <= wanted or seeds == rules.MOST_SEEDS
 
 
 # -- who takes part ------------------------------------------------------------------

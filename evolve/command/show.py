@@ -111,13 +111,12 @@ def _print_tournament(s: dict[str, Any], console: Console) -> None:
     tasks, champion = found["tasks"], found["champion"]
     _out(console, f"tournament of {found['entrants']} structures, each at its best constants")
     scored = [row for row in found["structures"] if row["score"] is not None]
-    width = max(len(task) for task in tasks)
-    _out(
-        console, f" slots  statements  score    {'  '.join(t.rjust(width) for t in tasks)}  behind"
-    )
+    width = max(16, *(len(task) for task in tasks))
+    names = "  ".join(task.ljust(width) for task in tasks)
+    _out(console, f" slots  statements  score    {names}  behind")
     for row in scored:
         own = row["structure"] == champion["structure"]
-        on_tasks = "  ".join(f"{row['tasks'][task]:+{width}.4f}" for task in tasks)
+        on_tasks = "  ".join(_on_task(row, task).ljust(width) for task in tasks)
         came = f", {row['how']}" if row["how"] else ""
         _out(
             console,
@@ -125,9 +124,20 @@ def _print_tournament(s: dict[str, Any], console: Console) -> None:
             f"{row['behind']:.4f} ± {row['error']:.4f}  from #{row['id']}{came}"
             f"{'  <- champion' if own else ''}",
         )
+        _out(console, f"   {_in_one_line(row['program'])}")
     why = "the best" if champion["best"] else "the simplest within one standard error of the best"
     out = len(found["structures"]) - len(scored)
     _out(console, f"the champion is {why}; {out} more structures were left behind before that")
+
+
+def _on_task(row: dict[str, Any], task: str) -> str:
+    error = row.get("errors", {}).get(task)  # older runs have none
+    return f"{row['tasks'][task]:+.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+def _in_one_line(program: str) -> str:
+    """The statements of a program."""
+    return "; ".join(line.strip() for line in program.splitlines()[1:-1])
 
 
 def _print_hall(s: dict[str, Any], console: Console) -> None:

@@ -42,11 +42,13 @@ SCALES = (0.25, 0.5, 2.0, 4.0)
 #: Seeds of a generation, every one of its own; and other ones, of the result after a round, and
 #: after the last; and those by which is chosen who takes part.
 CHOOSING, CHECKING, SETTLING, SCREENING = 2, 8, 16, 4
-#: Fresh seeds at first, and at most, and the standard error that is wanted.
-SEEDS, MOST_SEEDS, ERROR = 16, 128, 0.004
+#: Fresh seeds at first, and at most.
+SEEDS, MOST_SEEDS = 16, 128
 #: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
 #: in the place of its sign had 0.001 to 0.002 on `text_transformer` and 0.004 on `digits_vit`.
 TUNING = 0.003
+#: The standard error that is wanted from the seeds; with that luck it is 0.004 on two tasks.
+ERROR = math.sqrt(0.004**2 - TUNING**2)
 #: Further behind the best than so many standard errors nothing is in question any more.
 CLEAR = 3.0
 #: In a round, what is so far behind the best is out at once.
@@ -276,12 +278,19 @@ def difference(structure: Structure, best: Structure) -> tuple[float, float]:
     """
     if structure is best:
         return 0.0, 0.0
+    mean, error = _seed_by_seed(structure, best)
+    if mean == math.inf:
+        return mean, 0.0
+    return mean, math.sqrt(error**2 + 2 * TUNING**2 / len(best.scores))
+
+
+def _seed_by_seed(structure: Structure, best: Structure) -> tuple[float, float]:
+    """The same, with the error of the seeds alone."""
     count = min(len(structure.fresh), len(best.fresh))
     if count < 2:
         return math.inf, 0.0
     behind = best.fresh[:count] - structure.fresh[:count]
-    seeds = float(behind.var(ddof=1)) / count
-    return float(behind.mean()), math.sqrt(seeds + 2 * TUNING**2 / len(best.scores))
+    return float(behind.mean()), float(behind.std(ddof=1)) / math.sqrt(count)
 
 
 def best_of(structures: Sequence[Structure]) -> Structure:
@@ -295,7 +304,8 @@ def in_question(structures: Sequence[Structure]) -> list[Structure]:
     near = []
     for structure in structures:
         mean, error = difference(structure, best)
-        known = error <= ERROR or min(len(structure.fresh), len(best.fresh)) >= MOST_SEEDS
+        known = _seed_by_seed(structure, best)[1] <= ERROR
+        known = known or min(len(structure.fresh), len(best.fresh)) >= MOST_SEEDS
         if structure is not best and mean <= CLEAR * error and not known:
             near.append(structure)
     return [best, *near] if near else []

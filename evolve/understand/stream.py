@@ -15,12 +15,27 @@ import numpy as np
 
 from primitives.program import Program
 from primitives.reference import run_step, zero_slots
-from primitives.zoo import zoo
+from primitives.text import from_text
 
 TASK, SEED = "digits_mlp", 4242
 STEPS = 24
 #: What the recorded gradients are multiplied by, stretch after stretch.
 FACTORS = (1.0, -1.0, 30.0, -0.03)
+
+#: What trains while gradients are recorded: the start of a search.
+ADAMW = """\
+def train(w, g, m, v, lr):
+    g2 = square(g)
+    m = interp(g, m, 0.9)
+    v = interp(g2, v, 0.999)
+    sqrt_v = sqrt(v)
+    update = m / sqrt_v
+    wd = w * 0.01
+    update = update + wd
+    lr = lr * 0.001
+    update = update * lr
+    return update, m, v
+"""
 
 Tree = list[np.ndarray]
 
@@ -41,7 +56,7 @@ def recorded() -> Stream:
     from proxy_tasks.catalog import resolve
     from proxy_tasks.task import batches
 
-    task, program = resolve(TASK), zoo("adamw")
+    task, program = resolve(TASK), from_text(ADAMW)
     splits = task.splits()
     params = task.init(jax.random.key(SEED))
     structure = jax.tree.structure(params)
