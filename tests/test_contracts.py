@@ -112,15 +112,22 @@ def test_schemas_are_strict() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["tasks"], ["inspect", "RUN"], ["run", "--help"]]
+    "arguments", [["--help"], ["tasks"], ["inspect", "RUN"], ["run", "--help"], ["FILE"]]
 )
 def test_light_commands_import_nothing_heavy(folder: Path, arguments: list[str]) -> None:
-    given = [str(folder) if a == "RUN" else a for a in arguments]
+    file = folder.parent / "program.txt"
+    file.write_text(GOOD)
+    given = [{"RUN": str(folder), "FILE": str(file)}.get(a, a) for a in arguments]
     code = (
         "import sys\n"
         "from evolve.cli import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "from evolve.programs import load_program\n"
+        "file = sys.argv[1].endswith('.txt')\n"
+        "try:\n    load_program(sys.argv[1]) if file else main(sys.argv[1:])\n"
+        "except SystemExit:\n    pass\n"
         "heavy = {'jax', 'ray', 'sympy', 'sklearn'} & set(sys.modules)\n"
+        "more = {'scipy', 'cma', 'evolve.search.driver'} if file else set()\n"
+        "heavy |= more & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     subprocess.run([sys.executable, "-c", code, *given], check=True, capture_output=True, cwd=ROOT)

@@ -174,14 +174,14 @@ def test_what_is_sure_grows_with_the_seeds(programs: int, seed: int) -> None:
     race = Race((1, 2, 4), {"a": [2.0] * 4}, niches=1)
     for number in range(programs):
         race.append(Result(number, 0, 3, "", 0))
-        assert race.sure(number) == -math.inf
+        assert race.lower_bound(number) == -math.inf
         losses = 1.0 + 0.1 * random.normal(size=4) * (number > 0)
         for part in (slice(0, 1), slice(1, 2), slice(2, 4)):
             race.note(race[number], FINISHED, {"a": [[float(loss)] for loss in losses[part]]})
-        assert race.sure(number) <= race.worth(number)
+        assert race.lower_bound(number) <= race.penalized(number)
     few = Result(programs, 0, 3, "", 0)
     race.append(few)
     race.note(few, FINISHED, {"a": [[0.9]]})
     last = programs - 1
-    few_below, below = (race.worth(n) - race.sure(n) for n in (programs, last))
+    few_below, below = (race.penalized(n) - race.lower_bound(n) for n in (programs, last))
     assert few_below == pytest.approx(2 * below)

@@ -34,11 +34,6 @@ def list_lines(
     return [text for line in lowered.lines for text in writer.lines(line)]
 
 
-def list_line(line: Line, printer: Printer) -> list[str]:
-    """One line as source on lists of arrays."""
-    return _ListWriter(printer, set(), 4).lines(line)
-
-
 @dataclass
 class _ListWriter:
     printer: Printer

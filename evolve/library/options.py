@@ -66,7 +66,7 @@ def worker_count(text: str, config: Config, tasks: Iterable[str] | None = None) 
     if int(text) > config.in_flight:
         print(
             f"warning: of {text} workers only {config.in_flight} can be busy; a new run may have "
-            f"more with --in-flight {text}",
+            f"more with --in-flight {6 * int(text)}",
             file=sys.stderr,
         )
     return int(text)

@@ -1,4 +1,4 @@
-"""The configuration of a run: everything its log depends on, except the budget."""
+"""The configuration of a run: its log depends on that, the budget and the version alone."""
 
 from __future__ import annotations
 

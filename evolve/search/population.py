@@ -92,12 +92,12 @@ class Structures:
     Arguments:
         niches: how many there are.
         capacity: structures kept of each niche.
-        worth: of a program.
+        rank: of a program; the highest is kept.
     """
 
-    def __init__(self, niches: int, capacity: int, worth: Callable[[int], float]) -> None:
+    def __init__(self, niches: int, capacity: int, rank: Callable[[int], float]) -> None:
         self.capacity = capacity
-        self._worth = worth
+        self._rank_of = rank
         self._best: list[dict[str, int]] = [{} for _ in range(niches)]
 
     def __contains__(self, program: int) -> bool:
@@ -116,12 +116,12 @@ class Structures:
         """Keep a program if it is the best of its structure; who left for it, if somebody did."""
         best = self._best[niche]
         before = best.get(structure)
-        if before is not None and self._worth(before) >= self._worth(program):
+        if before is not None and self._rank_of(before) >= self._rank_of(program):
             return program
         best[structure] = program
         if before is not None or len(best) <= self.capacity:
             return before
-        return best.pop(min(best, key=lambda each: self._worth(best[each])))
+        return best.pop(min(best, key=lambda each: self._rank_of(best[each])))
 
 
 class Parents:
@@ -141,7 +141,7 @@ class Parents:
         self._config = config
         self._race = race
         self.lengths: list[int] = []
-        self.structures = Structures(niches, config.structures, race.sure)
+        self.structures = Structures(niches, config.structures, race.lower_bound)
         self.trials: Counter[str] = Counter()
 
     def begin_round(self) -> None:
@@ -162,20 +162,20 @@ class Parents:
         config, race = self._config, self._race
         niche = population.draw_niche(rng, NICHES_DRAWN, race.fittest)
         if constants and (kept := [*race.elite(niche), *self.structures.of(niche)]):
-            return max(kept, key=self._prospect)
+            return max(kept, key=self._acquisition)
         elite = race.elite(niche) if rng.random() < config.elite_share else []
         if elite:
             return elite[rng.randrange(len(elite))]
         return population.draw(niche, rng, config.tournament, self._rank)
 
-    def _prospect(self, number: int) -> float:
+    def _acquisition(self, number: int) -> float:
         """What it is surely worth, and what tuning may bring yet: the less, the more was tried.
 
         As in Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
         """
         trials = self.trials[self._race[number].structure]
-        return self._race.sure(number) + self._config.optimism / math.sqrt(max(trials, 1))
+        return self._race.lower_bound(number) + self._config.optimism / math.sqrt(max(trials, 1))
 
     def _rank(self, number: int) -> tuple[float, int]:
         """The fitter wins a tournament, and of equals the shorter, dead statements included."""
-        return self._race.worth(number), -self.lengths[number]
+        return self._race.penalized(number), -self.lengths[number]

@@ -164,18 +164,18 @@ class Race:
             return _NOTHING
         return result.fitness + self._effects.mean(result.first, result.seeds)
 
-    def worth(self, number: int) -> float:
+    def penalized(self, number: int) -> float:
         """The fitness to be expected, less what the live statements cost."""
-        return self._worth(self._all[number])
+        return self._penalized(self._all[number])
 
-    def sure(self, number: int) -> float:
+    def lower_bound(self, number: int) -> float:
         """The worth less its standard error: the best of few seeds is mostly lucky."""
         result = self._all[number]
         if not result.seeds:
             return _NOTHING
-        return self._worth(result) - self._effects.noise / math.sqrt(result.seeds)
+        return self._penalized(result) - self._effects.noise / math.sqrt(result.seeds)
 
-    def _worth(self, result: Result) -> float:
+    def _penalized(self, result: Result) -> float:
         return self._expected(result) - self._cost * result.live
 
     def _fitness(self, marks: Marks, first: int) -> float | None:
@@ -199,7 +199,7 @@ class Race:
 
     def best_of(self, niche: int) -> float:
         """The highest worth of a niche's front."""
-        return max(map(self.worth, self._fronts[niche]), default=_NOTHING)
+        return max(map(self.penalized, self._fronts[niche]), default=_NOTHING)
 
     def fittest(self, niche: int) -> float:
         """The highest fitness that is to be expected of a niche's front."""
@@ -207,11 +207,11 @@ class Race:
 
     def leads(self, result: Result) -> bool:
         """Whether it is the best of its niche."""
-        return self._worth(result) >= self.best_of(result.niche)
+        return self._penalized(result) >= self.best_of(result.niche)
 
     def leads_all(self, result: Result) -> bool:
         """Whether it is the best of all niches, too."""
-        return all(self._worth(result) >= self.best_of(n) for n in range(len(self._fronts)))
+        return all(self._penalized(result) >= self.best_of(n) for n in range(len(self._fronts)))
 
     def begin_round(self) -> None:
         """Everything that is trained from now on races without what was found before."""
@@ -221,13 +221,13 @@ class Race:
     def elite(self, niche: int) -> list[int]:
         """The front of a niche, but for what is far behind its best."""
         least = self.best_of(niche) - NEAR
-        return [number for number in self._fronts[niche] if self.worth(number) >= least]
+        return [number for number in self._fronts[niche] if self.penalized(number) >= least]
 
     def front(self) -> list[int]:
         """The fronts of all niches and rounds, of programs better than the start; best first."""
         fronts = [self._before, *self._fronts]
         found = [n for front in fronts for n in front if self.expected(n) > 0]
-        return sorted(found, key=lambda n: (-self.worth(n), self._all[n].live, n))
+        return sorted(found, key=lambda n: (-self.penalized(n), self._all[n].live, n))
 
     def in_front(self, number: int) -> bool:
         """Whether it is in a front of this round."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.budget import PROGRAMS, Budget
+from evolve.judge.tuning import shipped
 from evolve.search.config import Config
 from evolve.search.driver import Driver, worker_setup
 from evolve.search.log import RunLog
@@ -194,7 +195,7 @@ def long_run(most: int = 300_000) -> None:
 def search_run(programs: int = 1_000) -> None:
     """One run from AdamW: the driver's share, programs per evaluation, and its memory."""
     samples: list[tuple[int, dict[str, float]]] = []
-    with _run(_config(seed=100, tune_start=False), workers=2, observe=_sampler(samples)) as driver:
+    with _run(_config(seed=100), workers=2, observe=_sampler(samples)) as driver:
         driver.add_budget(Budget(PROGRAMS, programs))
         cpu, began = time.process_time(), time.perf_counter()
         driver.search()
@@ -212,19 +213,24 @@ def search_run(programs: int = 1_000) -> None:
 def _run(
     config: Config, workers: int, observe: Callable[[Driver], None] = lambda driver: None
 ) -> Iterator[Driver]:
-    """A search as `evolve run` sets it up."""
+    """A search as `evolve run` sets it up; for tasks of its own the start is not tuned."""
     with (
         tempfile.TemporaryDirectory() as folder,
         RunLog.create(Path(folder) / "run", {"config": config.to_json()}) as log,
         open_pool(worker_setup(config), workers) as pool,
     ):
-        yield Driver(log, pool, observe)
+        driver = Driver(log, pool, observe)
+        if config.tune_start:
+            tuned = shipped(pool.tasks, 1, config.start)
+            assert tuned is not None
+            driver.begin_with({"program": tuned.program})
+        yield driver
 
 
 def worker_memory(evaluations: int = SETTLED + 2_000) -> None:
     """Memory and mapped regions of a worker over 2,000 distinct programs."""
     samples: list[tuple[int, dict[str, float]]] = []
-    with _run(_config(seed=101, tune_start=False), workers=0) as driver:
+    with _run(_config(seed=101), workers=0) as driver:
         assert isinstance(driver.pool, SerialPool)
         driver._observe = _sampler(samples, driver.pool.process_ids[0])
         driver.add_budget(Budget("evals", evaluations))
