@@ -329,10 +329,13 @@ def test_exports_of_the_zoo_do_as_the_reference(name: str, target: str) -> None:
 def test_every_function_is_exported(function: Any, target: str) -> None:
     """Of whatever it takes: rows and columns of a gradient, a number, the gradient itself."""
     makes = {SCALAR: "lr * 0.5", PER_ARRAY: "norm(g)", ROW: "row_mean(g)", COLUMN: "column_mean(g)"}
-    for (kind,) in function.signatures:
+    for kind in KINDS:
+        if (kind,) * function.arity not in function.signatures:
+            continue
+        read = "x" if kind in makes else "g"
         of = program(
             *([f"x = {makes[kind]}"] if kind in makes else []),
-            f"y = {function.name}({'x' if kind in makes else 'g'})",
+            f"y = {function.name}({', '.join([read] * function.arity)})",
             "update = g + y",
             "update = update * lr",
         )
@@ -342,7 +345,11 @@ def test_every_function_is_exported(function: Any, target: str) -> None:
 
 @pytest.mark.parametrize("function", EXTENDED, ids=lambda f: f.name)
 def test_every_function_has_a_formula(function: Any) -> None:
-    of = program(f"x = {function.name}(g)", "update = g * x", "update = update * lr")
+    of = program(
+        f"x = {function.name}({', '.join('g' * function.arity)})",
+        "update = g * x",
+        "update = update * lr",
+    )
     assert function.name not in catalog.emit("latex", of, "found", {}).split("begin", 1)[-1]
 
 
@@ -442,16 +449,14 @@ def test_statements_are_only_of_the_language_that_was_asked_for(tmp_path: Path, 
 
 @pytest.mark.parametrize("function", EXTENDED, ids=lambda f: f.name)
 def test_every_function_is_in_the_one_table(function: Any) -> None:
-    assert BY_NAME[function.name] is function and function.shaped
-    kinds = next(k for k in function.signatures if k == (TREE,))
-    result = function.signatures[kinds]
+    assert BY_NAME[function.name] is function
+    trees = (TREE,) * function.arity
+    assert function.signatures[trees] in (ROW, COLUMN, TREE)
     statements = (
-        Statement("x", function.name, ("g",)),
+        Statement("x", function.name, ("g",) * function.arity),
         Statement("update", "add", ("x", "w")),
     )
-    found = analyse(Program(statements, ()))
-    assert found.nodes[-1].kind == TREE and result in (ROW, COLUMN, TREE)
-    assert PER_ARRAY in KINDS
+    assert analyse(Program(statements, ())).nodes[-1].kind == TREE
 
 
 def _numpy_state(module: Any, weights: list[np.ndarray]) -> list[tuple[int, ...]]:

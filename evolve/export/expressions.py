@@ -14,7 +14,7 @@ from typing import Any
 from primitives.functions import BY_NAME, EXTENDED, PER_ARRAY, SCALAR, TREE, joined, sees_nothing
 
 #: Functions that see rows and columns, with what exports call them.
-SHAPED = {function.name: f"_{function.name}" for function in EXTENDED}
+SHAPED = {function.name: f"_{function.name}" for function in EXTENDED if function.shaped}
 
 
 class Expression:
