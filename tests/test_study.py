@@ -306,14 +306,42 @@ def shapes(task: Any) -> list[tuple[int, ...]]:
 
 def test_the_table_of_unseen_tasks_compares_seed_by_seed() -> None:
     losses = {"lion": [1.0, 1.2, 1.4], "muon": [0.9, 1.15, 1.25], "found": None}
-    facts = {"task": "mlp", "objective": "loss", "untrained": 3.2}
-    rows = [{**facts, "program": name, "losses": of} for name, of in losses.items()]
-    lines = unseen.table(rows, "loss", "lion").splitlines()[2:]
-    place = list(unseen.TASKS).index("mlp") + 2
-    cells = [line.split(" | ")[place - 1].strip(" |") for line in lines]
-    p = ttest_rel(losses["lion"], losses["muon"]).pvalue
-    assert cells == ["1.2000", f"+0.0500 (p = {p:.0e})", "failed"]
+    losses["runs/best.txt"] = [0.5, 0.701, 0.9]
+    facts = {"objective": "loss", "untrained": 3.2}
+    rows = [
+        {**facts, "task": task, "program": name, "losses": of}
+        for task in ("mlp", "text")
+        for name, of in losses.items()
+    ]
+    _, _, *lines = unseen.table(rows, "loss", "lion").splitlines()
+    place = list(unseen.TASKS).index("mlp") + 1
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    p, best = (ttest_rel(losses["lion"], losses[n]).pvalue for n in ("muon", "runs/best.txt"))
+    assert [row[place] for row in cells] == [
+        "1.2000", f"1.1000, +0.0500 (p = {p:.1e})", "failed", f"0.7003, +0.2498 (p = {best:.1e})",
+    ]  # fmt: skip
+    assert [row[0] for row in cells] == ["lion", "muon", "found", "best"]
+    assert [row[-2:] for row in cells] == [
+        ["-", "-"], ["no", "0 of 6"], ["no", "0 of 6"], ["yes", "1 of 6"],
+    ]  # fmt: skip
     assert unseen.table(rows, "equal-memory", "lion").count("\n") == 1
+
+
+def test_rules_begin_elsewhere_with_the_constants_that_the_task_of_the_search_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, Program]] = []
+
+    def measured(task: str, program: str, objective: str, start: Program) -> dict[str, Any]:
+        begun.append((task, start))
+        facts = {"task": task, "program": program, "objective": objective}
+        return {**facts, "tuned": to_text(zoo("signum")), "losses": None}
+
+    monkeypatch.setattr(unseen, "measure", measured)
+    for _ in range(2):  # what is there is not done again
+        unseen.measure_all(tmp_path / "rows", "lion", "loss")
+    assert [task for task, _ in begun] == list(unseen.TASKS)
+    assert [start for _, start in begun] == [zoo("lion")] + [zoo("signum")] * 6
 
 
 def test_a_larger_model_is_trained_and_its_rate_chosen_before_fresh_seeds(tmp_path: Path) -> None:
@@ -321,11 +349,15 @@ def test_a_larger_model_is_trained_and_its_rate_chosen_before_fresh_seeds(tmp_pa
     assert 9e5 < larger.LARGE.weights() < 1.1e6
     losses = larger.curve(zoo("lion"), 30.0, 0, small)
     assert len(losses) == 3 and losses[-1] < losses[0] - 0.2
-    rows: list[dict[str, Any]] = []
+    splits = small.splits()
+    other = larger.curve(zoo("lion"), 30.0, 0, small, "validation")
+    assert other != losses and not np.array_equal(splits.validation[0], splits.heldout[0])
+    rows: list[dict[str, Any]] = [{"program": "lion", "tuned": to_text(zoo("lion"))}]
     asked = []
     for factor, seed in larger.trainings(lambda: rows):
         asked.append((factor, seed))
-        ends = math.nan if factor > 1 else abs(factor - 0.25)
+        ends = math.nan if factor >= 1 else abs(factor - 0.125)
         rows.append({"program": "lion", "factor": factor, "seed": seed, "losses": [4.0, ends]})
-    assert asked[len(larger.PEAKS) :] == [(0.25, seed) for seed in larger.FRESH]
+    assert asked[-3:] == [(0.125, seed) for seed in larger.FRESH]
+    assert len(asked) == len({*asked}) == len(larger.PEAKS) + len(larger.AROUND) + 3
     assert "| lion | 0.0000 ± 0.0000 | 100 |" in larger.table(rows)

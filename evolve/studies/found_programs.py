@@ -1,4 +1,4 @@
-"""What the rediscovery study found, as program files that `evolve export` takes, and a table.
+"""What the studies of the search found, as program files that `evolve export` takes, and a table.
 
 `python -m evolve.studies.found_programs` writes `discovered/programs/UNIT.txt` for the champion of
 each unit of the study, from its digest in `discovered/study`: the simplified program, and above it
@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evolve.studies import extended
 from evolve.studies.rediscovery import read
 from evolve.studies.table import compared, comparisons, table
+from primitives.functions import PAPER
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "README.md"
@@ -21,7 +23,7 @@ PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "READ
 
 def main() -> None:
     found = read()
-    for unit, digest in found.items():
+    for unit, digest in {**found, **extended.read()}.items():
         (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest))
     README.write_text(replaced(README.read_text(), "study", table(found)))
 
@@ -45,7 +47,8 @@ def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
     identity, config = champion["identity"] or {}, digest["provenance"]["config"]
     parameters = (f"{name} {value:g}" for name, value in (identity.get("parameters") or {}).items())
     yield ", ".join([identity.get("family") or "no known optimizer", *parameters])
-    yield f"found by: evolve run --budget {digest['budget']} --seed {config['seed']}"
+    language = "" if config["language"] == PAPER else f" --language {config['language']}"
+    yield f"found by: evolve run{language} --budget {digest['budget']} --seed {config['seed']}"
     if settings:
         yield f"with: {', '.join(f'{key} = {value}' for key, value in settings.items())}"
     yield f"at commit: {digest['commit']}"

@@ -3,9 +3,9 @@
 What a memory is worth changes with the length of a training, and small tasks favour rules without
 one. So AdamW, Lion, Muon and every PROGRAM (a name, a run, a file) train a model that is two
 hundred times as large as that of the search. Their constants are the best of as many trials on a
-model as small as the search's, over as many steps as here; then the peak of the learning rate is
-chosen here, on one seed, and three fresh seeds tell. They train as people would, as Optax
-optimizers, after a warm-up and under a cosine, all the same model.
+model as small as the search's, over as many steps as here. The peak of the learning rate is chosen
+here, on one seed and validation data; then three fresh seeds and held-out data tell. They train as
+people would, as Optax optimizers, after a warm-up and under a cosine, all the same model.
 
 One JSON line in FILE for each training, with its held-out losses on the way; what is there already
 is not done again. `--table` prints what they came to.
@@ -45,9 +45,12 @@ LARGE = Blocks(
 globals()["small"] = SMALL  # where workers find it
 #: Trials of the constants on the small model, and the seeds of each.
 TUNING, CHOOSING = 96, 2
-#: Peaks of the learning rate that are tried on the large model, as multiples of the small one's.
-PEAKS = tuple(4.0**k for k in (-3, -2, -1, 0, 1))
+#: Peaks of the learning rate that are tried on the large model, as multiples of the small one's;
+#: then those around the best.
+PEAKS, AROUND = tuple(4.0**k for k in (-3, -2, -1, 0)), (0.5, 2.0)
 CHOSEN, FRESH = 100, (101, 102, 103)
+#: As many windows of text tell a loss.
+WINDOWS = 512
 #: Steps until the rate is at its peak, and between two looks at the held-out loss.
 WARM_UP, EVERY = 100, 100
 
@@ -59,8 +62,17 @@ def constants(program: str) -> Program:
         return at_best(Trials(pool, CHOOSING, tasks=[task]), load_program(program), TUNING)
 
 
-def curve(program: Program, factor: float, seed: int, task: Task = LARGE) -> list[float]:
-    """The held-out loss before training and after every `EVERY` steps; NaN once it is lost."""
+def curve(
+    program: Program, factor: float, seed: int, task: Task = LARGE, split: str = "heldout"
+) -> list[float]:
+    """The loss before training and after every `EVERY` steps; NaN once it is lost.
+
+    Arguments:
+        program: with its constants.
+        factor: of the learning rate's peak.
+        seed: of the weights and the batches.
+        split: on which the loss is taken, `validation` or `heldout`.
+    """
     import jax
     import jax.numpy as jnp
     import optax
@@ -70,7 +82,8 @@ def curve(program: Program, factor: float, seed: int, task: Task = LARGE) -> lis
     rates = peak * jnp.minimum(1.0, (steps + 1) / WARM_UP) * jnp.asarray(task.learning_rate())
     optimizer = load(to_text(program)).to_optax(lambda step: rates[step])
     splits = task.splits()
-    train, heldout = (tuple(map(jnp.asarray, part)) for part in (splits.train, splits.heldout))
+    train = tuple(map(jnp.asarray, splits.train))
+    told = tuple(jnp.asarray(array[:WINDOWS]) for array in getattr(splits, split))
     order = batches(task, len(splits.train[0]), seed)
 
     def step(state: Any, chosen: Any) -> Any:
@@ -80,13 +93,13 @@ def curve(program: Program, factor: float, seed: int, task: Task = LARGE) -> lis
         return (optax.apply_updates(params, updates), memory), None
 
     on_the_way = jax.jit(lambda state, part: jax.lax.scan(step, state, part)[0])
-    held_out = jax.jit(task.loss)
+    loss = jax.jit(task.loss)
     params = task.init(jax.random.key(seed))
     state = (params, optimizer.init(params))
-    losses = [float(held_out(params, heldout))]
+    losses = [float(loss(params, told))]
     for begin in range(0, task.steps, EVERY):
         state = on_the_way(state, jnp.asarray(order[begin : begin + EVERY]))
-        losses.append(float(held_out(state[0], heldout)))
+        losses.append(float(loss(state[0], told)))
         if not math.isfinite(losses[-1]):
             break
     return losses
@@ -96,6 +109,9 @@ def trainings(own: Callable[[], list[dict[str, Any]]]) -> Iterator[tuple[float, 
     """The factor and the seed of each training of a program, given what was done so far."""
     for factor in PEAKS:
         yield factor, CHOSEN
+    middle = chosen(own())
+    for beside in AROUND:
+        yield beside * middle, CHOSEN
     best = chosen(own())
     for seed in FRESH:
         yield best, seed
@@ -103,7 +119,7 @@ def trainings(own: Callable[[], list[dict[str, Any]]]) -> Iterator[tuple[float, 
 
 def chosen(rows: Sequence[dict[str, Any]]) -> float:
     """The factor of the peak that is best on the seed for choosing."""
-    ends = {row["factor"]: row["losses"][-1] for row in rows if row["seed"] == CHOSEN}
+    ends = {row["factor"]: row["losses"][-1] for row in rows if row.get("seed") == CHOSEN}
     return min(ends, key=lambda factor: (math.isnan(ends[factor]), ends[factor]))
 
 
@@ -112,7 +128,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [["program", "held-out loss", "steps to the first one's"], ["---"] * 3]
     names = list(dict.fromkeys(row["program"] for row in rows))
     curves = {
-        name: [r["losses"] for r in rows if r["program"] == name and r["seed"] in FRESH]
+        name: [r["losses"] for r in rows if r["program"] == name and r.get("seed") in FRESH]
         for name in names
     }
     for name, own in curves.items():
@@ -133,13 +149,17 @@ def train(file: Path, program: str) -> None:
     def own() -> list[dict[str, Any]]:
         return [row for row in read(file) if row["program"] == program]
 
-    tuned = next((row["tuned"] for row in own()), None) or to_text(constants(program))
+    def note(**row: Any) -> None:
+        with file.open("a") as rows:
+            rows.write(json.dumps({"program": program, **row}) + "\n")
+
+    if not own():
+        note(tuned=to_text(constants(program)))
+    tuned = from_text(own()[0]["tuned"])
     for factor, seed in trainings(own):
-        if not any((row["factor"], row["seed"]) == (factor, seed) for row in own()):
-            row = {"program": program, "tuned": tuned, "factor": factor, "seed": seed}
-            row["losses"] = curve(from_text(tuned), factor, seed)
-            with file.open("a") as rows:
-                rows.write(json.dumps(row) + "\n")
+        if not any((row.get("factor"), row.get("seed")) == (factor, seed) for row in own()):
+            split = "validation" if seed == CHOSEN else "heldout"
+            note(factor=factor, seed=seed, losses=curve(tuned, factor, seed, split=split))
 
 
 def main(arguments: list[str] | None = None) -> None:

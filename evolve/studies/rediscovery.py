@@ -226,7 +226,11 @@ def _told(record: Record) -> dict[str, Any]:
 
 def read() -> dict[str, dict[str, Any]]:
     """The digests, by unit: the searches, then the controls."""
-    units = [*(name for name, *_ in searches()), *CONTROLS]
+    return digests([*(name for name, *_ in searches()), *CONTROLS])
+
+
+def digests(units: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Those that there are."""
     paths = {unit: RESULTS / f"{unit}.json" for unit in units}
     return {unit: json.loads(path.read_text()) for unit, path in paths.items() if path.exists()}
 
