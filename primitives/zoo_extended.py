@@ -2,7 +2,10 @@
 
 Where an optimizer divides without a small number added, `reciprocal` stands for `/`, which adds
 one. What cannot be said: a step that happens every k-th time only (there is no remainder of a
-division), and Adam-mini's blocks that are parts of an array.
+division), Adam-mini's blocks that are parts of an array, and one rule for matrices with another for
+vectors that is not the same formula. So `muon` takes signs of vectors where `optax.contrib.muon`
+has an Adam of its own for them; and its average has no correction for its beginning, and its step
+no factor for wide matrices. `adafactor` is that of Keras; Optax's clips and scales by block.
 """
 
 from __future__ import annotations

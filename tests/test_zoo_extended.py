@@ -164,3 +164,24 @@ def test_each_needs_what_it_is_said_to_need(name: str) -> None:
     assert all(analyse(of).live)
     assert with_least_kinds(Program(of.statements, of.slots)) == of
     assert from_text(to_text(of)) == of
+
+
+def test_muon_turns_matrices_as_that_of_optax_does() -> None:
+    """Once the correction of its average has gone; the size is that of the larger side."""
+    shapes = ((6, 4), (3, 5), (4, 4))
+    rng = np.random.default_rng(0)
+    drawn = [[np.float32(rng.normal(size=s)) for s in shapes] for _ in range(161)]
+    weights, *gradients = drawn
+    of, slots = zoo("muon"), zero_slots(zoo("muon"), weights)
+    optimizer = optax.contrib.muon(0.001)
+    state = optimizer.init([jnp.asarray(w) for w in weights])
+    for gradient in gradients:
+        update, slots = run_step(of, weights, gradient, slots, 1.0)
+        given = [jnp.asarray(g) for g in gradient], [jnp.asarray(w) for w in weights]
+        theirs, state = optimizer.update(given[0], state, given[1])
+    for ours, other in zip(update, theirs, strict=True):
+        x, y = np.ravel(ours), -np.ravel(other)
+        assert x @ y / np.linalg.norm(x) / np.linalg.norm(y) > 0.9999
+        rows, columns = ours.shape
+        ratio = np.sqrt(max(rows, columns) / max(1.0, columns / rows))
+        assert np.linalg.norm(x) / np.linalg.norm(y) == pytest.approx(ratio, rel=0.01)
