@@ -10,6 +10,7 @@ from evolve.errors import quoted
 from evolve.library.numbers import percent
 from evolve.library.tasks import resuming
 from evolve.library.verdict import constants, failure, simplified
+from evolve.understand.words import described
 from primitives.abstract import analyse
 from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
 from primitives.text import from_text
@@ -46,7 +47,7 @@ def _found(s: dict[str, Any], start: str) -> Iterator[str]:
     text = champion["simplified"] or champion["live_program"]
     identity = champion["identity"]
     if identity is not None:
-        yield f"The best of them, #{champion['id']}, {_what(identity)}."
+        yield f"The best of them, #{champion['id']}, {_what(identity, text)}."
     else:
         yield f"The best of them so far is #{champion['id']}."
     yield _memory(text, s["baseline"]["live_program"], start)
@@ -66,7 +67,8 @@ def found_sentence(s: dict[str, Any], start: str) -> str:
         return _NOTHING
     if champion["id"] == baseline["id"]:
         return f"No program was found that trains better than {start} with tuned constants."
-    what = "" if champion["identity"] is None else f" It {_what(champion['identity'])}."
+    text = champion["simplified"] or champion["live_program"]
+    what = "" if champion["identity"] is None else f" It {_what(champion['identity'], text)}."
     so_far = "" if s["closed"] else " so far"
     return (
         f"Among {s['evaluated']:,} programs that were trained, #{champion['id']} is the "
@@ -74,11 +76,12 @@ def found_sentence(s: dict[str, Any], start: str) -> str:
     )
 
 
-def _what(identity: dict[str, Any]) -> str:
+def _what(identity: dict[str, Any], text: str) -> str:
     family = identity["family"]
     if family is None:
         near = identity["nearest"]
-        return "is no known optimizer" + (f" (the most similar one is {near})" if near else "")
+        found = "is no known optimizer" + (f" (the most similar one is {near})" if near else "")
+        return f"{found}. Its step is {described(from_text(text))}"
     meaning = entry(family).description
     meaning = meaning[0].lower() + meaning[1:]
     extra = f", with {', '.join(identity['extra'])}" if identity["extra"] else ""
