@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import programs, tree
 
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
 import evolve
 from evolve.export import catalog, replay
+from evolve.export.lowering import lower
 from evolve.export.replay import ADAPTERS
 from evolve.search.probe import Stretch
 from primitives import machine
@@ -543,6 +547,55 @@ def test_exports_keep_narrow_slots_in_their_true_shape(name: str, target: str) -
     for shape in {*wanted} - {()}:  # besides, frameworks count steps, in numbers of their own
         assert found.count(shape) == wanted.count(shape), shape
     assert sum(map(len, found)) == sum(map(len, wanted))
+
+
+def _optax_half(module: Any, weights: Any, gradient: Any, rate: float) -> list[Any]:
+    import jax.numpy as jnp
+
+    w, g = ([jnp.asarray(x, jnp.bfloat16) for x in xs] for xs in (weights, gradient))
+    optimizer = module.found(rate)
+    updates, _ = optimizer.update(g, optimizer.init(w), w)
+    return [np.asarray(u, np.float32) for u in updates if u.dtype == jnp.bfloat16]
+
+
+def _torch_half(module: Any, weights: Any, gradient: Any, rate: float) -> list[Any]:
+    params = [torch.nn.Parameter(torch.zeros(w.shape).bfloat16()) for w in weights]
+    optimizer = module.Found(params, lr=rate)
+    for p, g in zip(params, gradient, strict=True):
+        p.grad = torch.from_numpy(g).bfloat16()
+    optimizer.step()
+    return [p.detach().float().numpy() for p in params if p.dtype == torch.bfloat16]
+
+
+def _keras_half(module: Any, weights: Any, gradient: Any, rate: float) -> list[Any]:
+    keras = importlib.import_module("keras")
+    variables = [keras.Variable(np.zeros(w.shape), dtype="bfloat16") for w in weights]
+    optimizer = module.Found(learning_rate=rate)
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.cast(g, "bfloat16") for g in gradient], variables)
+    values = [keras.ops.convert_to_numpy(keras.ops.cast(v.value, "float32")) for v in variables]
+    return [x for x, v in zip(values, variables, strict=True) if v.dtype == "bfloat16"]
+
+
+HALVES = {"optax": _optax_half, "torch": _torch_half, "keras": _keras_half}
+
+
+@pytest.mark.parametrize("target", HALVES)
+@pytest.mark.parametrize("name", ["factors", "muon", "polar gradient", "centred"])
+def test_exports_train_weights_of_sixteen_bits(name: str, target: str) -> None:
+    """One step from nothing, to a few of the 256 numbers between two powers of two."""
+    of = PROGRAMS.get(name) or from_text(NARROW[name].lstrip())
+    weights = [np.zeros_like(w) for w in leaves(9)]
+    with np.errstate(all="ignore"):
+        wanted, _ = run_step(of, weights, leaves(0), zero_slots(of, weights), 1.0)
+    module = replay.load(catalog.emit(target, of, "found", {}))
+    peak = float(lower(of).peak.default)
+    found = HALVES[target](module, weights, leaves(0), peak)
+    assert len(found) == len(wanted)
+    for got, right in zip(found, wanted, strict=True):
+        size = float(np.abs(right).max(initial=1e-6))
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(np.abs(got), np.abs(right), atol=0.05 * size)
 
 
 def test_a_slot_that_nothing_assigns_is_a_tree() -> None:
