@@ -80,7 +80,8 @@ def _own(lowered: Lowered, style: Style) -> dict[str, str]:
 
 def _init(lowered: Lowered, style: Style) -> str:
     own = _own(lowered, style)
-    betas = {name: own[name] for name in own if name.startswith("beta_")}
+    names = source.argument_names(lowered, "keras")
+    betas = {names[name]: own[names[name]] for name in lowered.betas}
     others = {name: default for name, default in own.items() if name not in betas}
     decay = next((h.text for h in lowered.hyperparameters if h.name == DECAY), "None")
     rate = {"learning_rate": style.defaults.get("learning_rate", "None")}
