@@ -150,7 +150,15 @@ def test_every_optimizer_is_that_of_another_implementation(name: str) -> None:
         weights = after
 
 
-@pytest.mark.parametrize("name", EXTENDED_NAMES)
+#: Whose formulas take sympy a quarter of a minute.
+LONG_FORMULAS = ("adafactor", "amos", "lamb")
+NAMED = [
+    pytest.param(name, marks=pytest.mark.slow if name in LONG_FORMULAS else ())
+    for name in EXTENDED_NAMES
+]
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_each_is_named_as_itself(name: str) -> None:
     found = identified(zoo(name))
     assert (found.family, found.exact) == (name, True), found
