@@ -24,7 +24,15 @@ from evolve.judge import ending, heldout
 from evolve.judge.entrants import entrants
 from evolve.judge.overfitting import curve
 from evolve.judge.searched import Searched, Watch
-from evolve.judge.tournament import ROUNDS, Structure, Tournament, best_of, cost, difference
+from evolve.judge.tournament import (
+    ROUNDS,
+    Structure,
+    Tournament,
+    best_of,
+    cost,
+    difference,
+    screening_cost,
+)
 from evolve.judge.tuning import is_recorded
 from evolve.search.config import Config
 from evolve.search.fitting import factor, rescaled
@@ -41,8 +49,9 @@ from primitives.text import from_text, to_text
 
 #: The rung, beside the first, at which the champion is compared with the start.
 RUNG = 10
-#: So many structures of the search are looked at for each that takes part.
-SCREENED = 6
+#: So many structures of the search are screened for each that takes part: after a search of half an
+#: hour all that are better than the start, which come down to 60 to 100.
+SCREENED = 16
 
 
 class Plan(NamedTuple):
@@ -59,11 +68,12 @@ class Plan(NamedTuple):
     rounds: tuple[int, ...]
     removals: int = 2
 
-    def cost(self, steps: int) -> int:
-        """About so many training steps, for trainings of so many."""
+    def cost(self, steps: int, first: int | None = None) -> int:
+        """About so many training steps, for trainings of so many on all tasks, and on the first."""
         removals = self.removals * cost(8, self.rounds, SURVIVORS)
-        screened = SCREENED * self.entrants
-        return steps * (cost(self.entrants + 1, self.rounds, screened=screened) + removals)
+        screening, every = screening_cost(SCREENED * self.entrants, self.entrants)
+        played = cost(self.entrants + 1, self.rounds)
+        return screening * (steps if first is None else first) + steps * (every + played + removals)
 
 
 #: A closing that costs so many times what is left for it is left out.
@@ -76,10 +86,10 @@ _NOT_JUDGED = (
 #: From the largest down: the first that a run can afford, and the last in any case.
 PLANS = (
     Plan(16, (1, *ROUNDS)),
-    Plan(12, (1, 2, 4)),
-    Plan(10, (2, 4)),
-    Plan(8, (2, 4)),
-    Plan(6, (2, 3)),
+    Plan(12, (1, 2, 4), 1),
+    Plan(10, (1, 2, 4), 1),
+    Plan(8, (1, 2, 4), 1),
+    Plan(6, (1, 2, 4), 1),
     Plan(6, (1, 2), 1),
     Plan(4, (1, 2), 1),
     Plan(3, (1,), 0),
@@ -131,10 +141,11 @@ def plan_for(run: Searched) -> Plan:
 
     Where that leaves none but the smallest, the one at the larger rung is given up first.
     """
+    first = next(iter(run.judges().values())).trials.longest
     least = run.left() - heldout.most(run.steps, 1)
     for left in (least - _at_the_larger_rung(run), least):
         for plan in PLANS[:-1]:
-            if plan.cost(run.steps) <= left:
+            if plan.cost(run.steps, first) <= left:
                 return plan
     return PLANS[-1]
 

@@ -19,7 +19,7 @@ from proxy_tasks.status import FINISHED
 #: How many constants that the search found for a structure it begins with.
 STARTS = 3
 #: Structures that are looked at for each place.
-LOOKED_AT = 6
+LOOKED_AT = 3
 
 #: What scored above the start.
 _GOOD = f"""

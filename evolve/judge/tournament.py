@@ -5,7 +5,8 @@ that it happened to come by, and one task cannot tell it from its nearest neighb
 structure gets as many trials of its constants as any other, on each of several tasks, and then as
 many trainings on fresh seeds, which nothing was chosen on:
 
-- Each is trained with the constants that it came with, and the best take part.
+- All are screened: trained on the first task with the constants that they came with; the better get
+  a generation of other constants there; and the best of these on all tasks take part.
 - In every round each structure that is left gets a number of trials on each task. The better half
   goes on to the next round, with twice as many (successive halving).
 - Those left are trained on fresh seeds, the same for all. The seeds are doubled until the
@@ -42,6 +43,8 @@ SCALES = (0.25, 0.5, 2.0, 4.0)
 #: Seeds of a generation, every one of its own; and other ones, of the result after a round, and
 #: after the last; and those by which is chosen who takes part.
 CHOOSING, CHECKING, SETTLING, SCREENING = 2, 8, 16, 4
+#: In the screen so many get other constants for each that takes part.
+WIDER = 3
 #: Fresh seeds at first, and at most.
 SEEDS, MOST_SEEDS = 16, 128
 #: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
@@ -95,6 +98,11 @@ class Structure:
     standing: float = 0.0
     scores: dict[str, list[float]] = field(default_factory=dict)
     failed: bool = False
+
+    def begun_with(self, program: Program) -> Structure:
+        """As it came, but with these constants before the others."""
+        starts = {task: [program, *others] for task, others in self.starts.items()}
+        return Structure(program, starts, self.origin)
 
     @property
     def key(self) -> str:
@@ -161,9 +169,12 @@ class Tournament:
             left = self._better(left, max(survivors, -(-len(left) // 2)), CHECKING)
         return self._better(left, survivors, SETTLING) if rounds else left
 
-    def _tune(self, structures: Sequence[Structure], generations: int) -> None:
-        """So many generations more for each structure on each task."""
-        for name, judge in self._judges.items():
+    def _tune(
+        self, structures: Sequence[Structure], generations: int, tasks: Sequence[str] = ()
+    ) -> None:
+        """So many generations more for each structure on each task, or on these."""
+        for name in tasks or self.tasks:
+            judge = self._judges[name]
             for structure in structures:
                 if name not in structure.constants:
                     structure.constants[name] = self._begun(structure, name)
@@ -192,21 +203,24 @@ class Tournament:
         return Constants(int(structure.key[:8], 16), starts)
 
     def screened(self, structures: Sequence[Structure], count: int) -> list[Structure]:
-        """So many of the best at the constants they came with, and the best of each memory.
+        """So many of the best, and the best of each memory, with the constants they came to.
 
-        On seeds that nothing was chosen on: the best of a search are mostly lucky.
+        On seeds that nothing was chosen on: the best of a search are mostly lucky. And what it met
+        late has hardly been tuned, so the better get a few other constants before the rest go.
 
         Arguments:
             structures: different ones; their order is of no importance.
             count: how many at most, but for the best of each number of slots.
         """
-        asked = {s.key: {name: [s.starts[name][0]] for name in self._judges} for s in structures}
-        ranked = self._ranked(structures, asked, SCREENING, CHECK)
-        kept = {s.key: s for s in ranked[:count]}
-        for structure in ranked:
-            if all(structure.size[0] != other.size[0] for other in kept.values()):
-                kept[structure.key] = structure
-        return list(kept.values())
+        first, every = self.tasks[0], sorted(structures, key=lambda s: s.key)
+        asked = {s.key: {first: [s.starts[first][0]]} for s in every}
+        better = _with_each_memory(self._ranked(every, asked, SCREENING, CHECK), WIDER * count)
+        self._tune(better, 1, [first])
+        # The mean of a distribution may be worse than what it began with.
+        tried = {s.key: [s.constants[first].best, s.constants[first].start] for s in better}
+        asked = {key: dict.fromkeys(self.tasks, programs) for key, programs in tried.items()}
+        kept = _with_each_memory(self._ranked(better, asked, SCREENING, CHECK + SCREENING), count)
+        return [s.begun_with(s.tuned[first]) for s in kept]
 
     def _better(self, structures: Sequence[Structure], count: int, seeds: int) -> list[Structure]:
         """So many of the best, on seeds that no constants were chosen on, and none hopeless."""
@@ -224,13 +238,15 @@ class Tournament:
         seeds: int,
         first: int,
     ) -> list[Structure]:
-        """Best first, each with the best of the programs asked for; for every one, on each task."""
+        """Best first, each with the best of the programs asked for, on the tasks asked for."""
         for structure in structures:
             structure.standing = 0.0
-        for name, judge in self._judges.items():
+        tasks = list(asked[structures[0].key])
+        for name in tasks:
+            judge = self._judges[name]
             programs = [p for s in structures for p in asked[s.key][name]]
             base, *levels = judge.trials.choose([judge.baseline, *programs], seeds, first)
-            unit = judge.gain() / judge.trials.untrained * len(self._judges)
+            unit = judge.gain() / judge.trials.untrained * len(tasks)
             pairs = iter(zip(programs, levels, strict=True))
             for structure in structures:
                 own = [next(pairs) for _ in asked[structure.key][name]]
@@ -260,15 +276,28 @@ class Tournament:
                 structure.scores[name] = [(b - x) / gain for b, x in pairs]
 
 
-def cost(
-    structures: int, rounds: Sequence[int], survivors: int = SURVIVORS, screened: int = 0
-) -> int:
-    """About so many trainings on every task a tournament takes; `screened` come before that."""
-    total, left = screened * SCREENING, structures
+def screening_cost(structures: int, count: int) -> tuple[int, int]:
+    """About so many trainings it takes to choose so many: on the first task, and on every task."""
+    better = min(structures, WIDER * count)
+    return structures * SCREENING + better * GENERATION * CHOOSING, 2 * better * SCREENING
+
+
+def cost(structures: int, rounds: Sequence[int], survivors: int = SURVIVORS) -> int:
+    """About so many trainings on every task a tournament takes."""
+    total, left = 0, structures
     for generations in rounds:
         total += left * (generations * GENERATION * CHOOSING + 2 * CHECKING)
         left = min(left, max(survivors, -(-left // 2)))
     return total + 2 * left * SETTLING + (min(left, survivors) + 1) * 2 * SEEDS
+
+
+def _with_each_memory(ranked: Sequence[Structure], count: int) -> list[Structure]:
+    """So many of the best, and the best of each number of slots."""
+    kept = {s.key: s for s in ranked[:count]}
+    for structure in ranked:
+        if all(structure.size[0] != other.size[0] for other in kept.values()):
+            kept[structure.key] = structure
+    return list(kept.values())
 
 
 def difference(structure: Structure, best: Structure) -> tuple[float, float]:
