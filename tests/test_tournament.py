@@ -112,13 +112,33 @@ def test_the_order_of_entrants_is_of_no_importance(order: list[int]) -> None:
 def test_of_those_screened_the_best_take_part_and_the_best_of_each_memory(
     order: list[int], count: int
 ) -> None:
-    """At the constants they came with, whatever their order."""
+    """Whatever their order, and each still has the constants that it came with."""
     every = [*chains(4), zoo("signum"), zoo("momentum")]
     losses = {analyse(p).structure: 1.0 + 0.01 * i for i, p in enumerate(every)}
     pool = MadeUp({"a": lambda p: losses.get(analyse(p).structure, 1.2)})
     kept = tournament(pool).screened([entrant(every[i]) for i in order], count)
     best = [every[i] for i in range(count)]
-    assert [s.program for s in kept] == [*best, zoo("signum")]
+    assert [s.key for s in kept] == [analyse(p).structure for p in (*best, zoo("signum"))]
+    assert all(p in s.starts["a"] for s, p in zip(kept, best, strict=False))
+
+
+def test_a_rule_that_was_hardly_tuned_comes_through_the_screen() -> None:
+    """It is third with the constants that it came with, and the best with a few others."""
+    late = program("", "x = sign(g)", "update = x * 0.02")
+
+    def loss(of: Program) -> float:
+        if of.statements[0].function == "sign":
+            return 0.9 + 0.1 * min(math.log(of.constants[-1] / 0.069) ** 2, 5.0)
+        return by_length(of)
+
+    pool = MadeUp({"a": loss, "b": loss})
+    others = chains(4)
+    assert by_length(others[1]) < loss(late) < by_length(others[2])
+    (kept,) = tournament(pool).screened([entrant(p, ("a", "b")) for p in (*others, late)], 1)
+    assert analyse(kept.program).structure == analyse(late).structure
+    assert loss(kept.program) < by_length(others[0]) and kept.starts["b"][0] == kept.program
+    assert not kept.constants and kept.generations == 0  # all have as many trials from here on
+    assert {t for t, _ in seeds_of(pool, CHOOSING, CHOOSING + rules.CHECK)[kept.key]} == {"a"}
 
 
 def test_what_failed_does_not_win() -> None:

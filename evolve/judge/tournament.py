@@ -6,7 +6,7 @@ structure gets as many trials of its constants as any other, on each of several 
 many trainings on fresh seeds, which nothing was chosen on:
 
 - All are screened: trained on the first task with the constants that they came with; the better get
-  a generation of other constants there; and the best of these on all tasks take part.
+  a few other constants there; and the best of these on all tasks take part.
 - In every round each structure that is left gets a number of trials on each task. The better half
   goes on to the next round, with twice as many (successive halving).
 - Those left are trained on fresh seeds, the same for all. The seeds are doubled until the
@@ -43,8 +43,9 @@ SCALES = (0.25, 0.5, 2.0, 4.0)
 #: Seeds of a generation, every one of its own; and other ones, of the result after a round, and
 #: after the last; and those by which is chosen who takes part.
 CHOOSING, CHECKING, SETTLING, SCREENING = 2, 8, 16, 4
-#: In the screen so many get other constants for each that takes part.
-WIDER = 3
+#: In the screen so many get other constants for each that takes part, in so many generations: the
+#: first are those that are known, at some scales.
+WIDER, SCREENED = 3, 2
 #: Fresh seeds at first, and at most.
 SEEDS, MOST_SEEDS = 16, 128
 #: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
@@ -215,7 +216,7 @@ class Tournament:
         first, every = self.tasks[0], sorted(structures, key=lambda s: s.key)
         asked = {s.key: {first: [s.starts[first][0]]} for s in every}
         better = _with_each_memory(self._ranked(every, asked, SCREENING, CHECK), WIDER * count)
-        self._tune(better, 1, [first])
+        self._tune(better, SCREENED, [first])
         # The mean of a distribution may be worse than what it began with.
         tried = {s.key: [s.constants[first].best, s.constants[first].start] for s in better}
         asked = {key: dict.fromkeys(self.tasks, programs) for key, programs in tried.items()}
@@ -279,7 +280,10 @@ class Tournament:
 def screening_cost(structures: int, count: int) -> tuple[int, int]:
     """About so many trainings it takes to choose so many: on the first task, and on every task."""
     better = min(structures, WIDER * count)
-    return structures * SCREENING + better * GENERATION * CHOOSING, 2 * better * SCREENING
+    return (
+        structures * SCREENING + better * SCREENED * GENERATION * CHOOSING,
+        2 * better * SCREENING,
+    )
 
 
 def cost(structures: int, rounds: Sequence[int], survivors: int = SURVIVORS) -> int:
