@@ -173,7 +173,7 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     assert program == from_text(digest["champion"]["live_program"])
 
 
-FOUND = study.read()
+FOUND = found_programs.every()
 
 
 @pytest.mark.parametrize("unit", FOUND)
@@ -194,10 +194,7 @@ def test_what_was_found_exports(unit: str, target: str) -> None:
 
 def test_the_readme_shows_the_study() -> None:
     text = found_programs.README.read_text()
-    shown = table.table(FOUND)
-    assert found_programs.replaced(text, "study", shown) == text, (
-        "run: python -m evolve.studies.found_programs"
-    )
+    assert found_programs.written(text) == text, "run: python -m evolve.studies.found_programs"
 
 
 def test_the_readme_of_the_proxies_shows_what_was_measured() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evolve.studies import extended
-from evolve.studies.rediscovery import read
+from evolve.studies.rediscovery import earlier, read
 from evolve.studies.table import compared, comparisons, table
+from evolve.studies.table import found as shown
 from primitives.functions import PAPER
 
 ROOT = Path(__file__).parents[2]
@@ -22,10 +23,20 @@ PROGRAMS, README = ROOT / "discovered" / "programs", ROOT / "discovered" / "READ
 
 
 def main() -> None:
-    found = read()
-    for unit, digest in {**found, **extended.read()}.items():
+    for unit, digest in every().items():
         (PROGRAMS / f"{unit}.txt").write_text(text(unit, digest))
-    README.write_text(replaced(README.read_text(), "study", table(found)))
+    README.write_text(written(README.read_text()))
+
+
+def every() -> dict[str, dict[str, Any]]:
+    """The digests of all runs whose champions are kept, by unit."""
+    return {**earlier(), **read(), **extended.read()}
+
+
+def written(text: str) -> str:
+    """The page with the tables of the study, and of the seeds before it."""
+    study = table(read()) if read() else "None has run so far."
+    return replaced(replaced(text, "study", study), "earlier", shown(earlier()))
 
 
 def replaced(text: str, name: str, content: str) -> str:
