@@ -60,6 +60,8 @@ def _header(unit: str, digest: dict[str, Any]) -> Iterator[str]:
     yield ", ".join([identity.get("family") or "no known optimizer", *parameters])
     language = "" if config["language"] == PAPER else f" --language {config['language']}"
     yield f"found by: evolve run{language} --budget {digest['budget']} --seed {config['seed']}"
+    if unit.startswith("again-"):
+        yield "its best programs were judged anew, by a later version"
     if settings:
         yield f"with: {', '.join(f'{key} = {value}' for key, value in settings.items())}"
     yield f"at commit: {digest['commit']}"
