@@ -141,7 +141,9 @@ def test_the_tournament_is_told_and_its_champion_is_what_is_compared(fresh: Make
     assert compared_ones.keys() == {"a", "b"}
     first = [row for row in found["heldout"] if row["rung"] == "x1"]
     assert {r["task"]: r["programs"]["champion"] for r in first} == told["champion"]["programs"]
-    assert champion["simplified"] == told["champion"]["programs"]["a"]
+    judged = told["champion"]["programs"]["a"]  # its constants may have been rounded after that
+    one, other = (analyse(from_text(text)) for text in (champion["simplified"], judged))
+    assert one.structure == other.structure
     heldout_seeds = {
         request["seeds"][0] for _, request, _ in pool.submitted if request.get("split") == "heldout"
     }

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -277,8 +276,7 @@ def test_of_a_time_the_closing_gets_what_it_can_use_and_no_more_than_its_share(
     driver.config, driver._closing = config(closing_share=share), wanted
     driver.steps, driver._before, driver._began = 1000, seconds, time.monotonic()
     # Of a run that went on: the share is of what was added, not of all sessions.
-    added = [(0, "budget", {"kind": SECONDS, "until": 900.0, "added": 600.0})]
-    driver.log = SimpleNamespace(events=lambda kind: added)  # type: ignore[assignment]
+    driver._budget = {"kind": SECONDS, "until": 900.0, "added": 600.0}
     budget = Budget(SECONDS, 900.0)
     left = driver._left_for_closing(budget)
     most, needed = closing * seconds / 1000, wanted.least * seconds / 1000

@@ -121,7 +121,9 @@ def test_only_ablation_removes_what_is_live_across_steps(
     assert caps(proven)
 
     def loss(of: Program) -> float:
-        return needs(memory=0.3, interp=0.3, divide=0.3)(of) + worth * (not caps(of))
+        averages = [s for s in of.statements if s.function == "interp"]
+        needed = needs(memory=0.3, divide=0.3)(of) + 0.3 * (len(averages) < 2)
+        return needed + worth * (not caps(of))
 
     chain = ablated(proven, loss)
     assert caps(chain.simplified) == bool(worth)

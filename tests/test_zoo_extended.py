@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -182,11 +183,11 @@ def test_muon_turns_matrices_as_that_of_optax_does() -> None:
     weights, *gradients = drawn
     of, slots = zoo("muon"), zero_slots(zoo("muon"), weights)
     optimizer = optax.contrib.muon(0.001)
-    state = optimizer.init([jnp.asarray(w) for w in weights])
+    given = [jnp.asarray(w) for w in weights]
+    state, step = optimizer.init(given), jax.jit(optimizer.update)
     for gradient in gradients:
         update, slots = run_step(of, weights, gradient, slots, 1.0)
-        given = [jnp.asarray(g) for g in gradient], [jnp.asarray(w) for w in weights]
-        theirs, state = optimizer.update(given[0], state, given[1])
+        theirs, state = step([jnp.asarray(g) for g in gradient], state, given)
     for ours, other in zip(update, theirs, strict=True):
         x, y = np.ravel(ours), -np.ravel(other)
         assert x @ y / np.linalg.norm(x) / np.linalg.norm(y) > 0.9999
