@@ -123,13 +123,12 @@ class Driver:
         return spent[kind]
 
     def _left_for_closing(self, target: Budget) -> float:
-        """What the closing takes of a time: at the speed so far, but no more than its share.
+        """What the closing takes of the time added last: at the speed so far, at most its share.
 
         Nothing, if that is too little for it: then the time is for the search.
         """
         if target.kind != SECONDS:
             return 0.0
-        # Of what was added last, not of all sessions.
         share = self.config.closing_share * self._budget.get("added", target.amount)
         if not self.steps:
             return share
@@ -150,6 +149,7 @@ class Driver:
             self._ask(draft)
         for record in self.state.pending:
             self._dispatch(record)
+        self._target = self.target()
         self.phase = "searching"
         while self._advance():
             self._observe(self)
@@ -210,7 +210,7 @@ class Driver:
         return True
 
     def _is_spent(self) -> bool:
-        target = self.target()
+        target = self._target
         if target is None:
             return True
         return self._spent(target.kind) >= target.amount - self._left_for_closing(target)
