@@ -58,20 +58,22 @@ class Plan(NamedTuple):
     """How large a tournament is.
 
     Attributes:
-        entrants: structures at most, the start not counted; `SCREENED` times as many are screened.
+        entrants: structures at most, the start not counted.
         rounds: the generations of constants of each round, on each task; what is left when a
             statement goes gets as many.
         removals: how often the champion's removals are expected to be judged.
+        screened: so many times the entrants are screened; with 1 the best of the search take part.
     """
 
     entrants: int
     rounds: tuple[int, ...]
     removals: int = 2
+    screened: int = SCREENED
 
     def cost(self, steps: int, first: int | None = None) -> int:
         """About so many training steps, for trainings of so many on all tasks, and on the first."""
         removals = self.removals * cost(8, self.rounds, SURVIVORS)
-        screening, every = screening_cost(SCREENED * self.entrants, self.entrants)
+        screening, every = screening_cost(self.screened * self.entrants, self.entrants)
         played = cost(self.entrants + 1, self.rounds)
         return screening * (steps if first is None else first) + steps * (every + played + removals)
 
@@ -91,8 +93,8 @@ PLANS = (
     Plan(8, (1, 2, 4), 1),
     Plan(6, (1, 2, 4), 1),
     Plan(6, (1, 2), 1),
-    Plan(4, (1, 2), 1),
-    Plan(3, (1,), 0),
+    Plan(4, (1, 2), 1, 1),
+    Plan(3, (1,), 0, 1),
 )
 
 
@@ -160,7 +162,7 @@ def _tournament(run: Searched) -> dict[str, Any]:
     tasks = tournament.tasks
     run.watch("finding the structures that take part")
     stretches = [stretch for task in tasks for stretch in tournament.stretches(task)]
-    count = SCREENED * plan.entrants
+    count = plan.screened * plan.entrants
     found = entrants(run.log, count, tasks, _exact, lambda p: _core(p, stretches))
     start = Structure(_exact(run.baseline), {t: [run.start(t)] for t in tasks}, {"id": START})
     others = [s for s in found if s.key != start.key]

@@ -45,7 +45,7 @@ SCALES = (0.25, 0.5, 2.0, 4.0)
 CHOOSING, CHECKING, SETTLING, SCREENING = 2, 8, 16, 4
 #: In the screen so many get other constants for each that takes part, in so many generations: the
 #: first are those that are known, at some scales.
-WIDER, SCREENED = 3, 2
+WIDER, BRIEFLY = 3, 2
 #: Fresh seeds at first, and at most.
 SEEDS, MOST_SEEDS = 16, 128
 #: The standard deviation, on a task, of a score from one tuning to another: Lion and the cube root
@@ -213,10 +213,12 @@ class Tournament:
             structures: different ones; their order is of no importance.
             count: how many at most, but for the best of each number of slots.
         """
+        if len(structures) <= count:
+            return list(structures)
         first, every = self.tasks[0], sorted(structures, key=lambda s: s.key)
         asked = {s.key: {first: [s.starts[first][0]]} for s in every}
         better = _with_each_memory(self._ranked(every, asked, SCREENING, CHECK), WIDER * count)
-        self._tune(better, SCREENED, [first])
+        self._tune(better, BRIEFLY, [first])
         # The mean of a distribution may be worse than what it began with.
         tried = {s.key: [s.constants[first].best, s.constants[first].start] for s in better}
         asked = {key: dict.fromkeys(self.tasks, programs) for key, programs in tried.items()}
@@ -279,9 +281,11 @@ class Tournament:
 
 def screening_cost(structures: int, count: int) -> tuple[int, int]:
     """About so many trainings it takes to choose so many: on the first task, and on every task."""
+    if structures <= count:
+        return 0, 0
     better = min(structures, WIDER * count)
     return (
-        structures * SCREENING + better * SCREENED * GENERATION * CHOOSING,
+        structures * SCREENING + better * BRIEFLY * GENERATION * CHOOSING,
         2 * better * SCREENING,
     )
 
