@@ -1,8 +1,9 @@
 """The optimizers that every framework's tests go over: Lion as shipped, and exported programs.
 
-Exported are all programs of `discovered/programs`, and four of the zoo that between them are
-written in every way: element by element, with sums over all arrays, with a schedule, without
-state. An optimizer added to that folder is tested like the others.
+Exported are four programs of the zoo that between them are written in every way: element by
+element, with sums over all arrays, with a schedule, without state. And all programs of
+`discovered/programs`: one that is added to that folder is tested like the others. They are
+written in no way of their own, so `make slow` tries them.
 """
 
 import sys
@@ -11,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import discovered
 from evolve.export import catalog, replay
 from primitives.program import Program
@@ -18,9 +21,10 @@ from primitives.text import from_text
 from primitives.zoo import zoo
 
 FOLDER = Path(discovered.__file__).parent / "programs"
+FOUND = "found-"
 PROGRAMS: dict[str, Program] = {
     **{name: zoo(name) for name in ("adamw", "paper-program-5", "paper-program-8", "sgd")},
-    **{f"found-{file.stem}": from_text(file.read_text()) for file in sorted(FOLDER.glob("*.txt"))},
+    **{f"{FOUND}{file.stem}": from_text(file.read_text()) for file in sorted(FOLDER.glob("*.txt"))},
 }
 
 
@@ -41,3 +45,13 @@ def written(target: str, name: str, program: Program) -> Any:
 def makes(target: str, **shipped: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     """All optimizers of a framework by name: the exported ones, then Lion as shipped."""
     return {name: exported(target, name) for name in PROGRAMS} | shipped
+
+
+def each(made: dict[str, Any], argument: str = "make") -> pytest.MarkDecorator:
+    """A test for each of these optimizers; those of what was found are slow."""
+    marks = {True: pytest.mark.slow, False: ()}
+    given = [
+        pytest.param(value, id=name, marks=marks[name.startswith(FOUND)])
+        for name, value in made.items()
+    ]
+    return pytest.mark.parametrize(argument, given)

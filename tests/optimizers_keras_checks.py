@@ -27,7 +27,7 @@ GOLDEN = [1.25, 1.0625, 0.671875, 0.37890625, 0.4091796875, 0.431884765625]
 
 
 MAKES = optimizers.makes("keras", discovered=Lion, compensated=partial(Lion, compensated=True))
-kinds = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
+kinds = optimizers.each(MAKES)
 
 
 def start(dtype="float32"):

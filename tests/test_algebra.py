@@ -11,8 +11,8 @@ from strategies import examples, paper_signatures, programs
 
 from evolve.understand.algebraic import cost, steps
 from primitives.abstract import CONSTANT, analyse, constant_value, live_program
-from primitives.algebra.reading import CannotRead, Expressions, expressions, slot_symbol
-from primitives.algebra.rules import folded_slots, identities, without_eps
+from primitives.algebra.reading import CannotRead, Expressions, G, expressions, slot_symbol
+from primitives.algebra.rules import folded_slots, identities, saturated, without_eps
 from primitives.algebra.writing import CannotWrite, write
 from primitives.functions import FUNCTIONS, SCALAR
 from primitives.program import Program, ProgramError, Statement
@@ -299,3 +299,19 @@ def test_no_limit_without_a_ratio() -> None:
     assert list(without_eps(expressions(zoo("adamw")))) == []
     nothing = Expressions(sympy.Integer(0), {})
     assert list(without_eps(nothing)) == []
+
+
+@pytest.mark.parametrize("function", ["arctan", "tanh"])
+@pytest.mark.parametrize("divisor", [("v",), ("eps", "eps = get_eps()")])
+def test_a_bounded_function_of_a_division_by_nothing_is_a_sign(
+    function: str, divisor: tuple[str, ...]
+) -> None:
+    """As a search writes it that has no sign: a slot that nothing assigns is zero."""
+    by, *made = divisor
+    of = program("m v", *made, f"x = g / {by}", f"update = {function}(x)")
+    (limit,) = saturated(expressions(of))
+    assert sympy.simplify(limit.what.update / sympy.sign(G)) == {"arctan": sympy.pi / 2}.get(
+        function, 1
+    )
+    mild = program("m v", "x = g * 100.0", f"update = {function}(x)")
+    assert list(saturated(expressions(mild))) == []

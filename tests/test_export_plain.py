@@ -111,10 +111,9 @@ def defaults(source):
     return {argument.arg: ast.unparse(default) for argument, default in pairs if default}
 
 
-@pytest.mark.parametrize("name", optimizers.PROGRAMS)
-def test_names_and_defaults_are_the_same_in_all_frameworks(name):
+@optimizers.each(optimizers.PROGRAMS, "program")
+def test_names_and_defaults_are_the_same_in_all_frameworks(program):
     """The program's own constants, its weight decay among them, under each framework's names."""
-    program = optimizers.PROGRAMS[name]
     lowered = replay.lower(program)
     own = {h.name: repr(float(h.text)) for h in [*lowered.hyperparameters, lowered.peak]}
     found = {

@@ -19,10 +19,17 @@ FOLDER = Path(__file__).parent
 CHECKS = FOLDER / "optimizers_keras_checks.py"
 
 
-@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
-def test_backend(backend):
+@pytest.mark.parametrize(
+    ("backend", "chosen"),
+    [
+        pytest.param("torch", ["-m", "not slow"], id="torch"),
+        pytest.param("torch", ["-m", "slow"], id="torch, slow", marks=pytest.mark.slow),
+        pytest.param("jax", [], id="jax", marks=pytest.mark.slow),
+    ],
+)
+def test_backend(backend, chosen):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", str(CHECKS)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", *chosen, str(CHECKS)],
         cwd=FOLDER.parent,
         env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,

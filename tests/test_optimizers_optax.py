@@ -29,7 +29,7 @@ def shipped_lion(learning_rate=1e-4, weight_decay=1e-3, mask=None, compensated=F
 MAKES = optimizers.makes(
     "optax", discovered=shipped_lion, compensated=partial(shipped_lion, compensated=True)
 )
-kinds = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
+kinds = optimizers.each(MAKES)
 
 
 def params(dtype=jnp.float32):

@@ -31,8 +31,8 @@ MAKES = optimizers.makes(
 BATCHED = {
     name: make for name, make in MAKES.items() if "foreach" in make([torch.ones(1)]).defaults
 }
-kinds = pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
-batched = pytest.mark.parametrize("make", BATCHED.values(), ids=BATCHED)
+kinds = optimizers.each(MAKES)
+batched = optimizers.each(BATCHED)
 SHAPES = ((3, 4), (), (5,), (0, 2))
 
 

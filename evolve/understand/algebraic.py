@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from evolve.understand.child import ask, read, was_ended
 from primitives.abstract import analyse, live_program
 from primitives.algebra.reading import CannotRead, Expressions, expressions
-from primitives.algebra.rules import Rewrite, identities, without_eps
+from primitives.algebra.rules import Rewrite, identities, saturated, without_eps
 from primitives.algebra.writing import write
 from primitives.program import Program, ProgramError
 from primitives.text import from_text, to_text
@@ -59,7 +59,7 @@ def cost(program: Program) -> tuple[int, int]:
 
 def _limits(what: Expressions) -> Iterator[Rewrite]:
     """A limit often pays only after the identities that it makes possible."""
-    for rewrite in without_eps(what):
+    for rewrite in (*without_eps(what), *saturated(what)):
         yield rewrite
         for further in identities(rewrite.what):
             yield rewrite._replace(what=further.what)

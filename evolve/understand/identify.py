@@ -40,7 +40,7 @@ from primitives.algebra.reading import (
     expressions,
     slot_symbol,
 )
-from primitives.algebra.rules import folded_slots, plain_signs, without_eps
+from primitives.algebra.rules import folded_slots, plain_signs, saturated, without_eps
 from primitives.program import UPDATE, Program
 from primitives.reference import apply
 from primitives.zoo import zoo
@@ -115,8 +115,9 @@ def identified(program: Program) -> Identity:
 def canonical(what: Expressions) -> Expressions:
     """Ratios as signs, signs of averages, slots folded."""
     what = _plain(what)
-    for rewrite in without_eps(what):
-        what = _plain(rewrite.what)
+    for limit in (without_eps, saturated):
+        for rewrite in limit(what):
+            what = _plain(rewrite.what)
     while (folded := next(folded_slots(what), None)) is not None:
         what = _plain(folded.what)
     return what

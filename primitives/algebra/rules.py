@@ -1,7 +1,7 @@
 """Ways to write the same step differently; which one is shorter is for others to judge.
 
-Each rule yields `Rewrite`s of what a step computes. All but those of `without_eps` are
-identities over the reals for a positive schedule, where both sides are defined.
+Each rule yields `Rewrite`s of what a step computes. All but those of `without_eps` and
+`saturated` are identities over the reals for a positive schedule, where both sides are defined.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sympy
 
 from primitives.algebra.reading import EPS, LR, Expressions, kind_of, slot_symbol
-from primitives.functions import SCALAR
+from primitives.functions import EPSILON, SCALAR
 from primitives.program import UPDATE
 
 _LONG = 1000
@@ -21,6 +21,10 @@ _LONG = 1000
 _KEEP_SIGN = ("asin", "atan", "sinh", "tanh", "asinh", "atanh", "cbrt")
 #: Odd, and finite at 1.
 _ODD = ("asin", "atan", "sinh", "tanh", "asinh", "sin", "tan")
+#: Odd, increasing, and bounded: what they come to for a large argument.
+_BOUND = {"atan": sympy.pi / 2, "tanh": sympy.Integer(1)}
+#: A factor in the argument of one of these that leaves of it a sign, as a division by zero does.
+_HUGE = 1e6
 
 
 class Rewrite(NamedTuple):
@@ -266,3 +270,22 @@ def _sign_for_ratio(e: sympy.Expr) -> sympy.Expr:
             if not rest.has(1 / magnitude) and sympy.denom(rest).is_number:
                 return rest * plain_signs(sympy.sign(magnitude))
     return e
+
+
+def saturated(what: Expressions) -> Iterator[Rewrite]:
+    """arctan(x / eps) as pi / 2 sign(x), where |x| is well above eps; tanh alike."""
+    found = {x for e in what.outputs().values() for x in e.find(_is_saturated)}
+    if found:
+        signs = {x: _BOUND[x.func.__name__] * sympy.sign(x.args[0]) for x in found}
+        outputs = {name: plain_signs(e.xreplace(signs)) for name, e in what.outputs().items()}
+        assumptions = (REAL, POSITIVE_RATE, "eps -> 0: what is divided by it is well above it")
+        how = "arctan(x / eps) becomes pi / 2 sign(x), tanh(x / eps) sign(x); error eps / |x|"
+        divisors = tuple(sorted((x.args[0] * EPS for x in found), key=sympy.default_sort_key))
+        yield Rewrite(how, assumptions, _of(outputs), divisors)
+
+
+def _is_saturated(e: sympy.Expr) -> bool:
+    if e.func.__name__ not in _BOUND:
+        return False
+    argument = sympy.expand(e.args[0].xreplace({EPS: sympy.Rational(EPSILON)}))
+    return any(abs(term.as_coeff_Mul()[0]) >= _HUGE for term in sympy.Add.make_args(argument))
