@@ -313,5 +313,7 @@ def test_a_bounded_function_of_a_division_by_nothing_is_a_sign(
     assert sympy.simplify(limit.what.update / sympy.sign(G)) == {"arctan": sympy.pi / 2}.get(
         function, 1
     )
-    mild = program("m v", "x = g * 100.0", f"update = {function}(x)")
-    assert list(saturated(expressions(mild))) == []
+    for line in ("g * 100.0", "g / w", "reciprocal(g)", "g / y", "i / y"):
+        made = ("y = square(g)", "i = interp(g, w, 0.62)")
+        mild = program("m v", *made, f"x = {line}", f"update = {function}(x)")
+        assert list(saturated(expressions(mild))) == []

@@ -287,5 +287,10 @@ def saturated(what: Expressions) -> Iterator[Rewrite]:
 def _is_saturated(e: sympy.Expr) -> bool:
     if e.func.__name__ not in _BOUND:
         return False
-    argument = sympy.expand(e.args[0].xreplace({EPS: sympy.Rational(EPSILON)}))
-    return any(abs(term.as_coeff_Mul()[0]) >= _HUGE for term in sympy.Add.make_args(argument))
+    # Only numbers and eps itself count: 1 / (g**2 + eps) is as large as g is small.
+    terms = sympy.Add.make_args(e.args[0])
+    factors = (
+        sympy.Mul(*[f for f in sympy.Mul.make_args(term) if f.free_symbols <= {EPS}])
+        for term in terms
+    )
+    return any(abs(f.subs(EPS, sympy.Rational(EPSILON))) >= _HUGE for f in factors)
