@@ -32,6 +32,11 @@ def block_products(width: int, heads: int, positions: int) -> int:
     return 4 * width * inner + 8 * width**2 + 2 * positions * inner
 
 
+#: Windows of text whose activations stay in the cache of a core. So the loss on the validation data
+#: takes two thirds of the time that it takes of all windows at once.
+PART = 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextTransformer(Task):
     """A character language model on Python's own documentation text."""
@@ -50,9 +55,12 @@ class TextTransformer(Task):
     def loss(self, params: Any, batch: Any) -> Any:
         from proxy_tasks import models
 
+        def loss(windows: Any) -> Any:
+            logits = models.language_model(params, windows[:, :-1], self.heads)
+            return models.cross_entropy(logits, windows[:, 1:].reshape(-1))
+
         (windows,) = batch
-        logits = models.language_model(params, windows[:, :-1], self.heads)
-        return models.cross_entropy(logits, windows[:, 1:].reshape(-1))
+        return models.mean_in_parts(loss, windows, PART)
 
     def weights(self) -> int:
         shared = (2 * data.VOCABULARY + self.length + 1) * self.width

@@ -14,6 +14,7 @@ from tests.benchmarks import (
     machine_bench,
     search_bench,
     simplify_bench,
+    step_bench,
     torch_bench,
 )
 
@@ -23,7 +24,8 @@ FIGURES = {
         machine_bench.machine_over_fused,
         machine_bench.compile_each_over_machine,
         machine_bench.compile_seconds,
-        machine_bench.step_flops_share,
+        step_bench.step_flops_share,
+        step_bench.step_kernels,
         search_bench.propose_per_second,
         search_bench.workers_2_over_1,
         search_bench.search_run,

@@ -6,10 +6,9 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from primitives import machine
 from primitives.abstract import analyse
@@ -115,41 +114,3 @@ def compile_seconds() -> None:
     for task in TASKS:
         compile_machine = partial(Trainer(CATALOG[task]).train, code, 0, marks=(0, 0))
         report("machine_compile_seconds", [seconds(compile_machine)], task=task)
-
-
-def step_flops_share() -> None:
-    """Work of the transformer's gradient per second, over a large float32 matrix product's."""
-    task = CATALOG["text_transformer"]
-    trainer = Trainer(task)
-    size, steps = 2048, 200
-    left = jnp.ones((size, size), jnp.float32)
-    square = jax.jit(lambda a: a @ a)
-    replicate = trainer.replicate(0)
-    (windows,) = (jnp.asarray(x) for x in task.splits().train)
-
-    @jax.jit
-    def gradients(weights: Array, windows: Array, indices: Array) -> Array:
-        def step(i: Array, w: Array) -> Array:
-            _, gradient = trainer._loss_and_gradient(w, (windows[indices[i]],))
-            return w - 0.01 * trainer.layout.flatten(gradient)
-
-        return lax.fori_loop(0, steps, step, weights)
-
-    def train() -> None:
-        gradients(replicate.weights, windows, replicate.indices).block_until_ready()
-
-    def multiply() -> None:
-        square(left).block_until_ready()
-
-    train()
-    multiply()
-    times = interleaved(train, multiply, 20)
-    peak = [2.0 * size**3 / t for t in times[1]]
-    work = [(task.flops() or 0.0) / task.steps * steps / t for t in times[0]]
-    report(
-        "step_flops_share",
-        [a / b for a, b in zip(work, peak, strict=True)],
-        gigaflops=float(np.median(work) / 1e9),
-        peak_gigaflops=float(np.median(peak) / 1e9),
-        milliseconds=float(np.median(times[0]) / steps * 1e3),
-    )
