@@ -20,7 +20,7 @@ from evolve import cache, closing
 from evolve.budget import EVALUATIONS, Budget
 from evolve.judge import comparison, ending, heldout, overfitting, tuning
 from evolve.judge.searched import Searched
-from evolve.judge.trials import AGAIN, CHECK, CHOOSING
+from evolve.judge.trials import CHOOSING
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import Driver
 from evolve.search.log import MORE_SEEDS, Record, RunLog
@@ -113,7 +113,7 @@ def test_a_closing_goes_through_every_stage(fresh: Make) -> None:
         length = len(from_text(found[who]["simplified"]).statements)
         assert found[who]["identity"]["family"] == f"family of {length}"
     assert [(row["task"], row["rung"]) for row in found["heldout"]] == [("a", "x1"), ("a", "x10")]
-    assert [row["comparison"]["pairs"] for row in found["heldout"]] == [64, 16]
+    assert [row["comparison"]["pairs"] for row in found["heldout"]] == [128, 24]
     assert found["overfitting"]
 
 
@@ -339,8 +339,8 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
     }
     first = comparison.FIRST_SEED[comparison.HELDOUT]
     assert seeds["heldout"] == {first + i for i in range(heldout.PAIRS[10])}
-    choosing = [*range(tuning.SEEDS), *range(CHECK, CHECK + AGAIN * tuning.SEEDS)]
-    assert seeds["validation"] == {CHOOSING + i for i in choosing}
+    generations = 1 + heldout.GENERATIONS[10]
+    assert seeds["validation"] == {CHOOSING + i for i in range(generations * tuning.SEEDS)}
     pair = summary_of(folder)["heldout"][1]["programs"]
     asked_for = {asked["program"] for asked in trained if asked["split"] == "heldout"}
     assert asked_for == set(pair.values()) and len(pair) == 2

@@ -41,11 +41,6 @@ CLOSE, AGAIN = 2, 4
 _LIMIT = 60.0
 
 
-def best_of_cost(factors: int, choosing: int) -> int:
-    """Trainings of one program that `Trials.at_best_of` asks for."""
-    return choosing * (1 + factors + CLOSE * AGAIN)
-
-
 class Interval(NamedTuple):
     """A paired difference of quality with its 95 % interval; above zero is worse."""
 
