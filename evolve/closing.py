@@ -117,7 +117,7 @@ def close_run(log: RunLog, pool: Pool, watch: Watch) -> None:
     found = run.stage(ending.TOURNAMENT, lambda: _tournament(run))
     run.watch("naming the start program and the champion")
     run.stage(ending.CHAMPION, lambda: _named(found["chain"]))
-    run.stage(ending.HELDOUT, lambda: _heldout(run, found["champion"]["programs"]))
+    run.stage(ending.COMPARISONS, lambda: _heldout(run, found["champion"]["programs"]))
     run.stage(ending.OVERFITTING, lambda: curve(run))
     run.stage(ending.BASELINE, lambda: _named(prove(run.baseline).to_json()))
     run.watch("naming the best for each number of slots")

@@ -20,7 +20,7 @@ from evolve import cache, closing
 from evolve.budget import EVALUATIONS, Budget
 from evolve.judge import comparison, ending, heldout, overfitting, tuning
 from evolve.judge.searched import Searched
-from evolve.judge.trials import CHOOSING
+from evolve.judge.trials import FIRST_CHOOSING
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import Driver
 from evolve.search.log import MORE_SEEDS, Record, RunLog
@@ -147,7 +147,7 @@ def test_the_tournament_is_told_and_its_champion_is_what_is_compared(fresh: Make
     heldout_seeds = {
         request["seeds"][0] for _, request, _ in pool.submitted if request.get("split") == "heldout"
     }
-    assert min(heldout_seeds) == comparison.FIRST_SEED[comparison.HELDOUT]
+    assert min(heldout_seeds) == comparison.FIRST_COMPARED
     chosen_on = {
         request["seeds"][0]
         for _, request, _ in pool.submitted
@@ -263,7 +263,7 @@ class Counting(FakePool):
 
     def _counted(self, request: dict[str, Any]) -> dict[str, Any]:
         given = answer(request)
-        if request["seeds"][0] < comparison.FIRST_SEED[comparison.FINAL]:
+        if request["seeds"][0] < comparison.FIRST_FRESH:
             self.searched += given["steps"]
         else:
             self.closed += given["steps"] * request["rung"]
@@ -337,10 +337,10 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
         split: {asked["seeds"][0] for asked in trained if asked["split"] == split}
         for split in ("heldout", "validation")
     }
-    first = comparison.FIRST_SEED[comparison.HELDOUT]
+    first = comparison.FIRST_COMPARED
     assert seeds["heldout"] == {first + i for i in range(heldout.PAIRS[10])}
     generations = 1 + heldout.GENERATIONS[10]
-    assert seeds["validation"] == {CHOOSING + i for i in range(generations * tuning.SEEDS)}
+    assert seeds["validation"] == {FIRST_CHOOSING + i for i in range(generations * tuning.SEEDS)}
     pair = summary_of(folder)["heldout"][1]["programs"]
     asked_for = {asked["program"] for asked in trained if asked["split"] == "heldout"}
     assert asked_for == set(pair.values()) and len(pair) == 2
@@ -353,7 +353,7 @@ def test_the_start_has_the_best_constants_that_are_known(
 
     def level(program: str) -> float:
         asked = {"program": program, "tasks": ["a"], "rung": 10, "split": "validation"}
-        seeds = [CHOOSING + i for i in range(tuning.SEEDS)]
+        seeds = [FIRST_CHOOSING + i for i in range(tuning.SEEDS)]
         given = [large_is_another_world({**asked, "seeds": [seed]}) for seed in seeds]
         return sum(one["losses"]["a"][0][-1] for one in given)
 
@@ -514,7 +514,7 @@ def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
 def on_fresh_seeds(row: Record) -> float:
     """The mean of (B - L) / (U - B) over fresh seeds."""
     gains = []
-    for seed in comparison.seeds(comparison.FINAL, overfitting.SEEDS):
+    for seed in comparison.seeds(comparison.FIRST_FRESH, overfitting.SEEDS):
         asked = {"tasks": ["a"], "split": "validation", "rung": 1, "seeds": [seed]}
         base, loss = (
             large_is_another_world({**asked, "program": p})["losses"]["a"][0][-1]

@@ -16,7 +16,7 @@ from evolve.cli import main
 from evolve.judge.constants import GENERATION
 from evolve.judge.heldout import SCALES
 from evolve.judge.ranking import Ranked, Result, rank
-from evolve.judge.trials import COARSE, DECIDING, HELDOUT, Trials
+from evolve.judge.trials import COARSE, FIRST_DECIDING, HELDOUT, Trials
 from evolve.library import comparing
 from primitives.abstract import analyse
 from primitives.text import from_text
@@ -64,7 +64,7 @@ def test_every_program_is_tuned_as_much_and_judged_on_fresh_held_out_data() -> N
 
     rows = ranked(Noting(sized), "adamw", "lion", memory=2)
     judged = [r for r in asked if r["split"] == HELDOUT]
-    assert {r["seeds"][0] for r in judged} == {DECIDING + i for i in range(PAIRS)}
+    assert {r["seeds"][0] for r in judged} == {FIRST_DECIDING + i for i in range(PAIRS)}
     assert len(judged) == 2 * PAIRS
     tuning = [r for r in asked if r["split"] != HELDOUT]
     assert not {r["seeds"][0] for r in tuning} & {r["seeds"][0] for r in judged}

@@ -19,7 +19,7 @@ from test_closing import create, fresh, settings_of, whole  # noqa: F401
 from test_simplify import sized
 
 from evolve.judge import sweeps
-from evolve.judge.trials import CHOOSING, HELDOUT, Trials
+from evolve.judge.trials import FIRST_CHOOSING, HELDOUT, Trials
 from evolve.library import comparing
 from evolve.library.kept_sweeps import SWEEP, SWEEPS, keep, sweeps_of
 from evolve.report import page as report
@@ -58,7 +58,7 @@ def test_the_grid_is_around_what_was_tuned_and_on_seeds_that_nothing_was_chosen_
         assert losses[middle] < losses[0] and losses[middle] < losses[-1]
     shown = {r["seeds"][0] for r in pool.asked if r["split"] == HELDOUT}
     chosen = {r["seeds"][0] for r in pool.asked if r["split"] != HELDOUT}
-    assert len(shown) == sweeps.SEEDS and not shown & chosen and min(chosen) >= CHOOSING
+    assert len(shown) == sweeps.SEEDS and not shown & chosen and min(chosen) >= FIRST_CHOOSING
 
 
 def test_every_batch_size_has_the_best_scale_there() -> None:

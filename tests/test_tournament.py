@@ -20,7 +20,7 @@ from evolve.judge import tournament as rules
 from evolve.judge.constants import GENERATION, Constants
 from evolve.judge.entrants import entrants
 from evolve.judge.tournament import Structure, best_of, champion, difference, in_question
-from evolve.judge.trials import CHOOSING, DECIDING, Trials
+from evolve.judge.trials import FIRST_CHOOSING, FIRST_DECIDING, Trials
 from evolve.search.log import RunLog
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -68,13 +68,15 @@ def test_all_get_as_many_trials_on_each_task_and_the_better_half_goes_on() -> No
     assert [len(s.program.statements) for s in sorted(left, key=lambda s: s.size)] == [1, 2]
     counts = {len(s.program.statements): s.generations for s in everyone}
     assert counts == {1: 6, 2: 6, 3: 4, 4: 4, 5: 2, 6: 2, 7: 2, 8: 2}
-    choosing = seeds_of(pool, CHOOSING, CHOOSING + rules.CHECK)
+    choosing = seeds_of(pool, FIRST_CHOOSING, FIRST_CHOOSING + rules.CHECK)
     for structure in everyone:
         asked = choosing[structure.key]
         # The first generation is what is known: one program. Every one has seeds of its own.
-        each = Counter({(t, CHOOSING + i): 1 for t in "ab" for i in range(rules.CHOOSING)})
+        each = Counter({(t, FIRST_CHOOSING + i): 1 for t in "ab" for i in range(rules.CHOOSING)})
         for k in range(rules.CHOOSING, rules.CHOOSING * structure.generations):
-            each.update({("a", CHOOSING + k): GENERATION, ("b", CHOOSING + k): GENERATION})
+            each.update(
+                {("a", FIRST_CHOOSING + k): GENERATION, ("b", FIRST_CHOOSING + k): GENERATION}
+            )
         assert asked == each
 
 
@@ -82,10 +84,10 @@ def test_fresh_seeds_are_the_same_for_all_and_nothing_was_chosen_on_them() -> No
     pool = MadeUp(by_length)
     played = tournament(pool)
     left = played.play([entrant(p) for p in chains(4)], ROUNDS)
-    before = seeds_of(pool, DECIDING, 2 * DECIDING)
+    before = seeds_of(pool, FIRST_DECIDING, 2 * FIRST_DECIDING)
     assert set(before) == {zoo_key("adamw")}, "only the scale is known from there"
     played.score(left)
-    after = seeds_of(pool, DECIDING, 2 * DECIDING)
+    after = seeds_of(pool, FIRST_DECIDING, 2 * FIRST_DECIDING)
     fresh = [set(after[s.key]) for s in left]
     assert all(seeds == fresh[0] for seeds in fresh) and len(fresh[0]) >= rules.SEEDS
 
@@ -138,7 +140,9 @@ def test_a_rule_that_was_hardly_tuned_comes_through_the_screen() -> None:
     assert analyse(kept.program).structure == analyse(late).structure
     assert loss(kept.program) < by_length(others[0]) and kept.starts["b"][0] == kept.program
     assert not kept.constants and kept.generations == 0  # all have as many trials from here on
-    assert {t for t, _ in seeds_of(pool, CHOOSING, CHOOSING + rules.CHECK)[kept.key]} == {"a"}
+    assert {
+        t for t, _ in seeds_of(pool, FIRST_CHOOSING, FIRST_CHOOSING + rules.CHECK)[kept.key]
+    } == {"a"}
 
 
 def test_what_failed_does_not_win() -> None:

@@ -47,7 +47,7 @@ def _champion(log: RunLog) -> dict[str, str]:
     """
     ending.require_finished(log)
     found = ending.stage(log, ending.TOURNAMENT)
-    if found is None or ending.stage(log, ending.HELDOUT) is None:
+    if found is None or ending.stage(log, ending.COMPARISONS) is None:
         raise BadInput(
             f"'{log.folder}' was not judged to its end; "
             f"'evolve resume {quoted(log.folder)}' does it"

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from evolve.search.fitness import Losses, progress, score
 
-#: Seeds of the search are 0, 1, ...; these are far from them and from each other.
-FINAL, HELDOUT = "final", "heldout"
-FIRST_SEED = {FINAL: 1_000_000, HELDOUT: 2_000_000}
+#: The first of the seeds on which the bests of a search are trained anew, and of those on which the
+#: champion is compared. Seeds of the search are 0, 1, ...; these are far from them.
+FIRST_FRESH, FIRST_COMPARED = 1_000_000, 2_000_000
 
 
 class Comparison(NamedTuple):
@@ -38,9 +38,9 @@ class Comparison(NamedTuple):
     p: float | None = None
 
 
-def seeds(stage: str, count: int) -> list[int]:
-    """The seeds of a stage."""
-    return [FIRST_SEED[stage] + i for i in range(count)]
+def seeds(first: int, count: int) -> list[int]:
+    """So many seeds from the first on."""
+    return list(range(first, first + count))
 
 
 def compare(losses: Losses, baseline: Losses, untrained: Losses) -> Comparison | None:

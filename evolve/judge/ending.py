@@ -15,9 +15,9 @@ from evolve.search.log import RunLog
 from proxy_tasks.given import is_given
 
 #: The stages of a closing, in order; each is the kind of an event.
-TOURNAMENT, CHAMPION, HELDOUT = "tournament", "champion", "heldout"
+TOURNAMENT, CHAMPION, COMPARISONS = "tournament", "champion", "heldout"
 OVERFITTING, BASELINE, LEADERS = "overfitting", "baseline", "leaders"
-STAGES = (TOURNAMENT, CHAMPION, HELDOUT, OVERFITTING, BASELINE, LEADERS)
+STAGES = (TOURNAMENT, CHAMPION, COMPARISONS, OVERFITTING, BASELINE, LEADERS)
 #: What stands between what was left out and the command that does it.
 OUTSIDE = "; outside the budget: "
 #: The kind of an event of `evolve funnel`: outside the budget, so that no run compares it.
@@ -82,7 +82,7 @@ def champion_at_end(log: RunLog) -> int | None:
 
 def heldout(log: RunLog) -> list[dict[str, Any]] | None:
     """Champion against tuned start on held-out data, for each task and rung; None before."""
-    found = stage(log, HELDOUT)
+    found = stage(log, COMPARISONS)
     if found is None:
         return None
     end = finished(log)

@@ -51,7 +51,7 @@ def compare(
     start = run.start(task)
     if rung > 1:
         start, champion = _at_their_best(run, trials, rung, start, champion)
-    seeds = comparison.seeds(comparison.HELDOUT, PAIRS[rung])
+    seeds = comparison.seeds(comparison.FIRST_COMPARED, PAIRS[rung])
     losses = trials.losses([start, champion], seeds, HELDOUT)
     return {
         "task": task,

@@ -22,7 +22,7 @@ POINTS, SEEDS = 16, 4
 def curve(run: Searched) -> dict[str, Any]:
     """The curve, with as many points as there are steps left for."""
     path = bests(run.log)
-    seeds = comparison.seeds(comparison.FINAL, SEEDS)
+    seeds = comparison.seeds(comparison.FIRST_FRESH, SEEDS)
     trials = run.trials("measuring how far the search overfits its seeds")
     fit = int(run.left() // (trials.longest * len(seeds))) - 1  # the baseline is trained too
     if path and fit < 1:

@@ -24,8 +24,9 @@ from primitives.text import to_text
 from proxy_tasks.status import FINISHED
 from proxy_tasks.task import mean_sizes, memory_share
 
-#: Seeds of scales and tuning, and of decisions; far from the search's, and from its judge's.
-CHOOSING, DECIDING = 3_000_000, 4_000_000
+#: The first of the seeds for scales and tuning, and for decisions; far from those of the search,
+#: and of its judge.
+FIRST_CHOOSING, FIRST_DECIDING = 3_000_000, 4_000_000
 #: The first of the seeds that say whether tuned constants are better.
 CHECK = 900_000
 #: The splits of a task's data that losses are taken on.
@@ -224,7 +225,7 @@ class Trials:
         self, programs: Sequence[Program], seeds: int | None = None, first: int = 0
     ) -> list[float]:
         """The levels of programs on the seeds for choosing: so many of them, from the first on."""
-        chosen = range(CHOOSING + first, CHOOSING + first + (seeds or self._choosing))
+        chosen = range(FIRST_CHOOSING + first, FIRST_CHOOSING + first + (seeds or self._choosing))
         return [self.level(x) for x in self.losses(programs, chosen)]
 
     @property
@@ -310,7 +311,7 @@ class Trials:
         self, programs: Sequence[Program], pairs: int, split: str = VALIDATION
     ) -> list[Losses | None]:
         """The losses of programs on seeds that nothing was chosen on."""
-        return self.losses(programs, [DECIDING + i for i in range(pairs)], split)
+        return self.losses(programs, [FIRST_DECIDING + i for i in range(pairs)], split)
 
     def excess(
         self, program: Program, reference: Program, pairs: int, split: str = VALIDATION

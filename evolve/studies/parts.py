@@ -194,7 +194,7 @@ def search(
 
 def worth(program: str, start: str, pool: Pool, untrained: Losses) -> float:
     """The fitness of a program on fresh seeds, that of the start being 0; -1 if it fails."""
-    memory, seeds = from_text(start), comparison.seeds(comparison.FINAL, FRESH)
+    memory, seeds = from_text(start), comparison.seeds(comparison.FIRST_FRESH, FRESH)
     base, losses = Trials(pool, memory=memory).losses([memory, from_text(program)], seeds)
     assert base is not None
     found = comparison.fitness(losses or {}, base, untrained)
