@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, ttest_1samp
 
+from evolve.search.log import START
+
 #: What the names of the default search's units begin with.
 SEED = "seed-"
 #: Against whose champions each control's is held: what the units' names begin with.
@@ -49,16 +51,16 @@ def found(rows: dict[str, dict[str, Any]]) -> str:
 def search(rows: dict[str, dict[str, Any]]) -> str:
     """How each unit's search went."""
     head = ["run", "minutes", "generated", "trained", "training steps", "cache hits", "redundant"]
-    head += ["champion after", "like Lion after"]
+    head += ["like Lion after", "line left the start at", "champion after"]
     lines = []
     for name, row in rows.items():
         counts = (f"{row[key]:,}" for key in ("generated", "evaluated", "training_steps"))
         shares = (f"{row[key]:.0%}" for key in ("cache_hit_rate", "redundant_share"))
         cells = [name, f"{row['seconds'] / 60:.0f}", *counts, *shares]
         first, champion = row["first_lion"], row["champion_found_at"]
-        lines.append(
-            [*cells, f"{champion['generated']:,}", f"{first['generated']:,}" if first else "-"]
-        )
+        line = [one["id"] for one in row["ancestry"] if one["id"] != START]
+        found = [first and first["generated"], line and line[-1], champion["generated"]]
+        lines.append([*cells, *(f"{number:,}" if number else "-" for number in found)])
     return markdown(head, lines)
 
 
