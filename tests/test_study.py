@@ -82,6 +82,7 @@ def digest(family: str | None) -> dict[str, Any]:
     return {
         "champion": {"id": 7, "identity": identity},
         "champion_found_at": {"generated": 6000, "trained": 2500, "steps": 500_000},
+        "ancestry": [{"id": 6100}, {"id": 5900}, {"id": 4100}, {"id": 0}],
         "tournament": {
             "structures": [best, champion, failed],
             "champion": {"structure": "ab", "best": False},
@@ -114,7 +115,7 @@ def test_the_table_counts_the_seeds_that_found_lion() -> None:
     assert lines[2] == f"| seed-0 | lion | lion | -0.0020 ± 0.0030 | {shown} |"
     assert lines[3].startswith("| seed-1 | none | none |")
     assert lines[4].startswith("| seed-2 | lion and more |")
-    numbers = "| 20 | 10,000 | 5,000 | 1,000,000 | 50% | 60% | 6,000 | 1,234 |"
+    numbers = "| 20 | 10,000 | 5,000 | 1,000,000 | 50% | 60% | 1,234 | 4,100 | 6,000 |"
     assert search.splitlines()[2] == f"| seed-0 {numbers}"
 
 
