@@ -359,3 +359,6 @@ def test_a_larger_model_is_trained_and_its_rate_chosen_before_fresh_seeds(tmp_pa
     assert asked[-3:] == [(0.125, seed) for seed in larger.FRESH]
     assert len(asked) == len({*asked}) == len(larger.PEAKS) + len(larger.AROUND) + 3
     assert "| lion | 0.0000 ± 0.0000 | 100 |" in larger.table(rows)
+    larger.plot(rows, tmp_path / "curves.svg")
+    assert "held-out loss" in (tmp_path / "curves.svg").read_text()
+    assert larger.table([]).count("|") > 4

@@ -8,7 +8,7 @@ here, on one seed and validation data; then three fresh seeds and held-out data 
 people would, as Optax optimizers, after a warm-up and under a cosine, all the same model.
 
 One JSON line in FILE for each training, with its held-out losses on the way; what is there already
-is not done again. `--table` prints what they came to.
+is not done again. `--table` prints what they came to, and `--plot FILE` draws it.
 """
 
 from __future__ import annotations
@@ -126,21 +126,41 @@ def chosen(rows: Sequence[dict[str, Any]]) -> float:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: the held-out loss at the end, and the steps to where the first rule ends."""
     lines = [["program", "held-out loss", "steps to the first one's"], ["---"] * 3]
-    names = list(dict.fromkeys(row["program"] for row in rows))
-    curves = {
-        name: [r["losses"] for r in rows if r["program"] == name and r.get("seed") in FRESH]
-        for name in names
-    }
+    curves = fresh(rows)
+    level = fmean(losses[-1] for losses in next(iter(curves.values()), [[math.nan]]))
     for name, own in curves.items():
-        if not own:
-            continue
         ends = [losses[-1] for losses in own]
         error = stdev(ends) / math.sqrt(len(ends)) if len(ends) > 1 else math.nan
-        level = fmean(losses[-1] for losses in curves[names[0]])
         means = np.mean([losses for losses in own if len(losses) == len(own[0])], axis=0)
         first = next((i * EVERY for i, mean in enumerate(means) if mean <= level), None)
         lines.append([name, f"{fmean(ends):.4f} ± {error:.4f}", str(first or "-")])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def fresh(rows: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
+    """The held-out losses on the way, of each program on each of the fresh seeds."""
+    found: dict[str, list[list[float]]] = {}
+    for row in rows:
+        if row.get("seed") in FRESH:
+            found.setdefault(row["program"], []).append(row["losses"])
+    return found
+
+
+def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """A picture of the held-out losses on the way: the mean of each program, and each seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for name, own in fresh(rows).items():
+        steps = [i * EVERY for i in range(max(map(len, own)))]
+        whole = [losses for losses in own if len(losses) == len(steps)]
+        (line,) = axes.plot(steps, np.mean(whole, axis=0), label=Path(name).stem)
+        for losses in own:
+            axes.plot(steps[: len(losses)], losses, color=line.get_color(), alpha=0.25, lw=0.8)
+    axes.set(xlabel="steps", ylabel="held-out loss, nats per character", yscale="log")
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
 
 
 def train(file: Path, program: str) -> None:
@@ -167,10 +187,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("programs", nargs="*", metavar="PROGRAM")
     parser.add_argument("--table", action="store_true", help="print what was measured")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="and draw it")
     asked = parser.parse_args(arguments)
     for program in () if asked.table else (*RULES, *asked.programs):
         train(asked.results, program)
     print(table(read(asked.results)))
+    if asked.plot is not None:
+        plot(read(asked.results), asked.plot)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ os.environ.update(ENVIRONMENT)  # before JAX is imported: one thread, as in a wo
 from tests.benchmarks import (
     export_bench,
     machine_bench,
+    muon_bench,
     search_bench,
     simplify_bench,
     step_bench,
@@ -38,6 +39,8 @@ FIGURES = {
         export_bench.torch_lion_over_others,
         export_bench.keras_lion_over_keras,
         export_bench.state_over_adamw,
+        muon_bench.optax_muon_over_by_hand,
+        muon_bench.torch_muon_over_by_hand,
         simplify_bench.simplify_seconds,
         torch_bench.torch_step_over_adamw,
         torch_bench.torch_worker_memory,

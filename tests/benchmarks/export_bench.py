@@ -33,7 +33,7 @@ RATE, DECAY = 1e-4, 0.1
 Action = Callable[[], object]
 
 
-def _ratios(figure: str, ours: Action, theirs: Action, **facts: object) -> None:
+def ratios(figure: str, ours: Action, theirs: Action, **facts: object) -> None:
     """Time two actions in turn and report how long ours takes in units of theirs."""
     for action in (ours, theirs):
         for _ in range(3):
@@ -52,7 +52,7 @@ def _arrays(layout: str, seed: int) -> list[np.ndarray]:
 # Optax --------------------------------------------------------------------------------------
 
 
-def _jitted(step: Callable[..., Any], *state: Any) -> Action:
+def jitted(step: Callable[..., Any], *state: Any) -> Action:
     """A step compiled with its state donated, which it carries from call to call."""
     import jax
 
@@ -77,7 +77,7 @@ def _optax_step(optimizer: Any, layout: str) -> Action:
         updates, state = optimizer.update(gradients, state, weights)
         return (optax.apply_updates(weights, updates), gradients), state
 
-    return _jitted(step, (weights, gradients), optimizer.init(weights))
+    return jitted(step, (weights, gradients), optimizer.init(weights))
 
 
 def _optax_training(optimizer: Any) -> Action:
@@ -100,7 +100,7 @@ def _optax_training(optimizer: Any) -> Action:
         updates, state = optimizer.update(jax.grad(loss)(weights), state, weights)
         return optax.apply_updates(weights, updates), state
 
-    return _jitted(step, weights, optimizer.init(weights))
+    return jitted(step, weights, optimizer.init(weights))
 
 
 def optax_lion_over_optax() -> None:
@@ -112,9 +112,9 @@ def optax_lion_over_optax() -> None:
     makes = [partial(make, RATE, weight_decay=DECAY) for make in (lion, optax.lion)]
     for layout in LAYOUTS:
         actions = [_optax_step(make(), layout) for make in makes]
-        _ratios("optax_lion_over_optax", actions[0], actions[1], layout=layout)
+        ratios("optax_lion_over_optax", actions[0], actions[1], layout=layout)
     actions = [_optax_training(make()) for make in makes]
-    _ratios("optax_lion_over_optax", actions[0], actions[1], layout="end to end")
+    ratios("optax_lion_over_optax", actions[0], actions[1], layout="end to end")
 
 
 # PyTorch ------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def torch_lion_over_others() -> None:
             ours = prepare(partial(Lion, foreach=foreach))
             facts = {"layout": layout, "foreach": foreach}
             bar = TORCH_BARS.get(layout, {}).get(foreach)
-            _ratios("torch_lion_over_lion_pytorch", ours, theirs, bar=bar, **facts)
-        _ratios("torch_lion_over_adamw", prepare(Lion), prepare(adamw), layout=layout)
+            ratios("torch_lion_over_lion_pytorch", ours, theirs, bar=bar, **facts)
+        ratios("torch_lion_over_adamw", prepare(Lion), prepare(adamw), layout=layout)
 
 
 # Keras --------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def _keras_step(make: Any, layout: str) -> Action:
         return *optimizer.stateless_apply(state, gradients, weights), gradients
 
     values = [[v.value for v in group] for group in (variables, optimizer.variables)]
-    return _jitted(step, *values, gradients)
+    return jitted(step, *values, gradients)
 
 
 def _keras_training(make: Any) -> Action:
@@ -224,9 +224,9 @@ def _keras_in_this_process() -> None:
         torch.set_num_threads(1)
     for layout in LAYOUTS:
         ours, theirs = (_keras_step(make, layout) for make in (Lion, keras.optimizers.Lion))
-        _ratios("keras_lion_over_keras", ours, theirs, layout=layout, backend=backend)
+        ratios("keras_lion_over_keras", ours, theirs, layout=layout, backend=backend)
     ours, theirs = (_keras_training(make) for make in (Lion, keras.optimizers.Lion))
-    _ratios("keras_lion_over_keras", ours, theirs, layout="end to end", backend=backend)
+    ratios("keras_lion_over_keras", ours, theirs, layout="end to end", backend=backend)
 
 
 # State --------------------------------------------------------------------------------------
