@@ -22,6 +22,9 @@ from test_algebra import program, replay
 from evolve.cli import main
 from evolve.command import simplify as command
 from evolve.judge.trials import Interval, Trials
+from evolve.library.trials import config_of, judges
+from evolve.search.config import Config
+from evolve.search.log import RunLog
 from evolve.search.probe import resemblance
 from evolve.understand import chain as chain_module
 from evolve.understand import evidence, stream
@@ -491,6 +494,20 @@ def test_proven_steps_of_random_programs_do_the_same_on_other_data(of: Program) 
             size = np.abs(one[both]).max(initial=1e-30)
             apart = np.abs(one[both] - other[both]) > 1e-2 * size
         assert not both.any() or apart.mean() < 0.05
+
+
+@pytest.mark.parametrize(("objective", "share"), [("equal-memory", 4 / 3), ("loss", 1.0)])
+def test_a_runs_program_is_judged_under_the_runs_objective(
+    tmp_path: Path, objective: str, share: float
+) -> None:
+    of = Config(start=to_text(zoo("adamw")), objective=objective)
+    RunLog.create(tmp_path / "run", {"config": of.to_json(), "provenance": {}}).close()
+    pool = MadeUp(needs())
+    config = config_of(f"{tmp_path / 'run'}#0")
+    judged = judges(pool, ("a",), zoo("lion"), config)["a"]  # type: ignore[arg-type]
+    judged.trials.losses([zoo("lion")], [0])
+    assert [request["share"] for request in pool.asked] == [pytest.approx(share)]
+    assert config_of("lion") == Config()
 
 
 def test_what_was_found_before_the_algebra_ended_counts(

@@ -14,7 +14,7 @@ from evolve.judge.ranking import Ranked, Result
 from evolve.library.comparing import PAIRS, TUNING, compared, swept
 from evolve.library.console import Console
 from evolve.library.kept_sweeps import keep, kept
-from evolve.library.trials import task_names, tasks_of
+from evolve.library.trials import config_of, task_names
 from evolve.programs import load_program
 from evolve.search.config import Config
 from primitives.program import Program
@@ -24,7 +24,7 @@ from primitives.text import to_text
 def run(arguments: argparse.Namespace) -> None:
     """Compare programs and print a table."""
     programs = [(name, load_program(name)) for name in arguments.programs]
-    of_runs = [tasks_of(name) for name in arguments.programs]
+    of_runs = [config_of(name).tasks for name in arguments.programs]
     own = next((tasks for tasks in of_runs if tasks != Config().tasks), Config().tasks)
     names = task_names(arguments.tasks, own)
     if arguments.sweep is not None:

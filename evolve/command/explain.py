@@ -11,7 +11,7 @@ from rich.table import Table
 
 from evolve.judge.trials import Trials
 from evolve.library.console import Console
-from evolve.library.trials import task_names, tasks_of, trials_pool
+from evolve.library.trials import config_of, task_names, trials_pool
 from evolve.programs import load_program
 from evolve.search.log import FILE, RunLog
 from evolve.summary import champion_number
@@ -24,7 +24,7 @@ def run_explain(arguments: argparse.Namespace) -> None:
     """Print a program line by line."""
     name = _as_found(arguments.program)
     program = load_program(name)
-    names = task_names(arguments.tasks, tasks_of(arguments.program))
+    names = task_names(arguments.tasks, config_of(arguments.program).tasks)
     came_from = _origins(name, program)
     with trials_pool(names, arguments.workers) as pool:
         lines = explain(program, Trials(pool), came_from)

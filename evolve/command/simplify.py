@@ -9,7 +9,7 @@ from typing import Any
 from evolve.budget import EVALUATIONS, parse_budget
 from evolve.errors import BadInput
 from evolve.judge.tournament import ROUNDS, Tournament
-from evolve.library.trials import judges, task_names, tasks_of, trials_pool
+from evolve.library.trials import config_of, judges, task_names, trials_pool
 from evolve.programs import load_program
 from evolve.understand.chain import ABLATION, LIMIT, TUNING, Step
 from evolve.understand.simplify import Chain, prove, simplify
@@ -21,7 +21,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Simplify a program and print the chain."""
     program = load_program(arguments.program)
     evaluations = _evaluations(arguments.further)
-    names = task_names(arguments.tasks, tasks_of(arguments.program, "judge_tasks"))
+    config = config_of(arguments.program)
+    names = task_names(arguments.tasks, config.judge_tasks)
     show = (lambda step: None) if arguments.json else _print_step
     if not arguments.json:
         print(to_text(program))
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
         chain = prove(program, show)
     else:
         with trials_pool(names, arguments.workers) as pool:
-            judged = Tournament(judges(pool, names, program))
+            judged = Tournament(judges(pool, names, program, config))
             chain = simplify(program, judged, ROUNDS, evaluations, show)
     if arguments.json:
         print(json.dumps({**chain.to_json(), "tasks": list(names)}, indent=2))

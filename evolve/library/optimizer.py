@@ -101,15 +101,16 @@ class Optimizer:
             BadInput: if a task cannot be used.
         """
         from evolve.judge.tournament import ROUNDS, Tournament
-        from evolve.library.trials import judges, task_names, tasks_of, trials_pool
+        from evolve.library.trials import config_of, judges, task_names, trials_pool
         from evolve.understand.simplify import prove, simplify
 
-        names = task_names(tasks, tasks_of(self.name, "judge_tasks"))
+        config = config_of(self.name)
+        names = task_names(tasks, config.judge_tasks)
         if proven:
             chain = prove(self.program)
         else:
             with trials_pool(names, str(workers)) as pool:
-                judged = Tournament(judges(pool, names, self.program))
+                judged = Tournament(judges(pool, names, self.program, config))
                 chain = simplify(self.program, judged, ROUNDS)
         steps = [step.to_json() for step in chain.steps]
         return Simplified(
@@ -129,10 +130,10 @@ class Optimizer:
         """
         from evolve.judge.trials import Trials
         from evolve.library.tables import Table
-        from evolve.library.trials import task_names, tasks_of, trials_pool
+        from evolve.library.trials import config_of, task_names, trials_pool
         from evolve.understand.explain import explain
 
-        names = task_names(tasks, tasks_of(self.name))
+        names = task_names(tasks, config_of(self.name).tasks)
         with trials_pool(names, str(workers)) as pool:
             lines = explain(self.program, Trials(pool), [None] * len(self.program.statements))
         return Table(

@@ -12,11 +12,12 @@ from evolve.judge.tuning import shipped
 from evolve.library.options import check_names, worker_count
 from evolve.library.tasks import named
 from evolve.library.waiting import Watched
-from evolve.search.config import Config
+from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import search_path
 from evolve.search.log import FILE, RunLog
 from evolve.session import DEFAULT_START
 from evolve.workers import Pool, Setup, open_pool
+from primitives.abstract import analyse
 from primitives.program import Program
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
@@ -36,22 +37,19 @@ def task_names(
     return names
 
 
-def tasks_of(name: str, setting: str = "tasks") -> tuple[str, ...]:
-    """The tasks of the run that a PROGRAM is of; those of a search by default for any other.
+def config_of(name: str) -> Config:
+    """The configuration of the run that a PROGRAM is of; the default one for any other.
 
     Arguments:
         name: a PROGRAM: a run folder or RUN#ID are of a run.
-        setting: `tasks`, those of the search, or `judge_tasks`, on which its best were judged.
     """
     run, _, number = name.rpartition("#")
     folders = [Path(name), *([Path(run)] if number.isdecimal() else [])]
     for folder in folders:
         if (folder / FILE).is_file():
             with RunLog.open(folder) as log:
-                found: tuple[str, ...] = getattr(Config.from_json(log.meta("config")), setting)
-                return found
-    default: tuple[str, ...] = getattr(Config(), setting)
-    return default
+                return Config.from_json(log.meta("config"))
+    return Config()
 
 
 def trials_pool(names: tuple[str, ...], count: str, total: int | None = None) -> Pool:
@@ -76,15 +74,25 @@ def trials_pool(names: tuple[str, ...], count: str, total: int | None = None) ->
     return cast(Pool, Watched(open_pool(setup, worker_count(count, Config(), names)), total))
 
 
-def judges(pool: Pool, names: tuple[str, ...], program: Program) -> dict[str, Judge]:
+def judges(
+    pool: Pool, names: tuple[str, ...], program: Program, config: Config
+) -> dict[str, Judge]:
     """The tasks of a tournament outside of a run.
 
-    The scale is what tuned AdamW gains there, where that is recorded; else what the program does.
+    The scale is what the tuned start gains there, where that is recorded; else what the program
+    does.
+
+    Arguments:
+        pool: started, with the tasks.
+        names: of the tasks.
+        program: that is judged.
+        config: of the run that it is of: its start and its objective.
     """
-    start = zoo(DEFAULT_START)
+    start = config.start or to_text(zoo(DEFAULT_START))
+    memory = analyse(from_text(start)).trees if config.objective == EQUAL_MEMORY else None
     found = {}
     for name in names:
-        trials = Trials(pool, CHOOSING, len(start.slots), tasks=[name])
-        recorded = shipped(trials.tasks, 1, to_text(start))
+        trials = Trials(pool, CHOOSING, memory, tasks=[name])
+        recorded = shipped(trials.tasks, 1, start)
         found[name] = Judge(trials, from_text(recorded.program) if recorded else program)
     return found
