@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import Fold, config, stretches
-from scipy.stats import ttest_rel
+from scipy.stats import kendalltau, ttest_rel
 from strategies import replay_reference
 
 from evolve.export.catalog import TARGETS, emit
@@ -245,6 +245,13 @@ def test_the_table_of_the_way_shows_each_rule() -> None:
 def calibrated(task: str, sign: float, error: float = 1e-6) -> dict[str, Any]:
     losses = {n: {"loss": [sign * known, error]} for n, known in calibration.KNOWN.items()}
     return {"task": task, "objective": "loss", "trials": 8, "seconds": 60, "programs": losses}
+
+
+def test_the_agreement_is_kendalls() -> None:
+    rng = np.random.default_rng(0)
+    ranks, drawn = np.array([1.0, 2.0, 2.0, 5.0, 3.0]), rng.normal(size=(50, 5))
+    wanted = [kendalltau(ranks, draw).statistic for draw in drawn]
+    assert calibration.taus_b(ranks, drawn) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("without", [None, "lion"])
