@@ -153,7 +153,8 @@ def plan_for(run: Searched) -> Plan:
 
 
 def _at_the_larger_rung(run: Searched) -> int:
-    recorded = is_recorded(run.config.start, run.config.judge_tasks, RUNG)
+    data = {name: judge.trials.tasks[name]["fingerprint"] for name, judge in run.judges().items()}
+    recorded = is_recorded(run.config.start, data, RUNG)
     return heldout.most(run.steps, RUNG, recorded)
 
 

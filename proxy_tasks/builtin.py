@@ -32,8 +32,8 @@ def block_products(width: int, heads: int, positions: int) -> int:
     return 4 * width * inner + 8 * width**2 + 2 * positions * inner
 
 
-#: Windows of text whose activations stay in the cache of a core. So the loss on the validation data
-#: takes two thirds of the time that it takes of all windows at once.
+#: Windows of text whose activations stay in the cache of a core: so a loss on the validation data
+#: takes two thirds of the time that it takes with all windows at once.
 PART = 16
 
 

@@ -20,7 +20,7 @@ from evolve import cache, closing
 from evolve.budget import EVALUATIONS, Budget
 from evolve.judge import comparison, ending, heldout, overfitting, tuning
 from evolve.judge.searched import Searched
-from evolve.judge.trials import FIRST_CHOOSING
+from evolve.judge.trials import AGAIN, CHECK, FIRST_CHOOSING
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import Driver
 from evolve.search.log import MORE_SEEDS, Record, RunLog
@@ -340,7 +340,8 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
     first = comparison.FIRST_COMPARED
     assert seeds["heldout"] == {first + i for i in range(heldout.PAIRS[10])}
     generations = 1 + heldout.GENERATIONS[10]
-    assert seeds["validation"] == {FIRST_CHOOSING + i for i in range(generations * tuning.SEEDS)}
+    chosen = [*range(generations * tuning.SEEDS), *range(CHECK, CHECK + AGAIN * tuning.SEEDS)]
+    assert seeds["validation"] == {FIRST_CHOOSING + i for i in chosen}
     pair = summary_of(folder)["heldout"][1]["programs"]
     asked_for = {asked["program"] for asked in trained if asked["split"] == "heldout"}
     assert asked_for == set(pair.values()) and len(pair) == 2

@@ -10,7 +10,7 @@ import pytest
 from fakes import UNTRAINED, FakePool, answer
 
 from evolve.budget import STEPS, Budget
-from evolve.judge.comparison import FINAL, FIRST_SEED
+from evolve.judge.comparison import FIRST_FRESH
 from evolve.search.driver import Driver
 from evolve.session import configured
 from evolve.studies import parts, parts_table
@@ -36,7 +36,7 @@ class Searched:
         return [
             (request["program"], tuple(request["seeds"]))
             for _, request, _ in self.pool.submitted
-            if max(request["seeds"]) < FIRST_SEED[FINAL]
+            if max(request["seeds"]) < FIRST_FRESH
         ]
 
 
@@ -51,7 +51,7 @@ def fresh(*texts: str) -> float:
     for text in texts:
         program = to_text(from_text(text))
         asked = {"program": program, "tasks": ["text_transformer"], "split": "validation"}
-        seeds = range(FIRST_SEED[FINAL], FIRST_SEED[FINAL] + parts.FRESH)
+        seeds = range(FIRST_FRESH, FIRST_FRESH + parts.FRESH)
         given = [answer({**asked, "seeds": [seed]}) for seed in seeds]
         if any(one["outcome"] != FINISHED for one in given):
             return -1.0

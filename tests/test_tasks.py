@@ -16,7 +16,8 @@ import numpy as np
 import optax
 import pytest
 
-from proxy_tasks import data
+from proxy_tasks import data, models
+from proxy_tasks.builtin import PART
 from proxy_tasks.catalog import CATALOG, resolve
 from proxy_tasks.task import RUNGS, SCHEDULES, Splits, Task, TaskError, batches, check_splits
 
@@ -454,3 +455,50 @@ def test_data_that_cannot_be_trained_on_is_told_with_its_place(
         check_splits(Splits(GOOD, GOOD, GOOD)._replace(**{name: part}))
     whose = "validation" if (name, message[:5]) == ("train", "other") else name
     assert f"the {whose} data" in str(error.value)
+
+
+# The models against their formulas ---------------------------------------------------------
+
+
+def alike(function: Any, plain: Any, *arguments: Any) -> None:
+    """Two functions have the same values and the same gradients."""
+    found, pull = jax.vjp(function, *arguments)
+    wanted, pull_plain = jax.vjp(plain, *arguments)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    way = jax.random.normal(jax.random.key(9), found.shape)
+    for one, other in zip(pull(way), pull_plain(way), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (7, 7), (1, 3)])
+def test_a_product_is_that_of_matrices(shape: tuple[int, int]) -> None:
+    weight = jax.random.normal(jax.random.key(0), shape)
+    x = jax.random.normal(jax.random.key(1), (shape[1], 9))
+    alike(models.product, lambda w, x: w @ x, weight, x)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_attention_is_a_softmax_of_scaled_products(causal: bool, size: float) -> None:
+    heads, features, examples, positions = 2, 3, 4, 5
+    keys = jax.random.split(jax.random.key(2), 3)
+    shape = (heads, features, examples, positions)
+    q, k, v = (size * jax.random.normal(key, shape) for key in keys)
+
+    def plain(q: Any, k: Any, v: Any) -> Any:
+        scores = jnp.einsum("hcbq,hcbk->hbqk", q, k) / np.sqrt(features)
+        if causal:
+            scores = jnp.where(np.tril(np.ones((positions, positions), bool)), scores, -jnp.inf)
+        return jnp.einsum("hbqk,hcbk->hcbq", jax.nn.softmax(scores), v / size)
+
+    alike(lambda q, k, v: models.attention(q, k, v / size, causal), plain, q, k, v)
+
+
+@pytest.mark.parametrize("windows", [PART * models.MANY, PART * models.MANY + 1, 3 * PART, 1])
+def test_the_loss_of_windows_is_the_mean_of_theirs(windows: int) -> None:
+    """However many are taken at once."""
+    task = CATALOG["text_transformer"]
+    params = initial(task)
+    batch = validation(task)[0][:windows]
+    each = jax.lax.map(lambda window: task.loss(params, (window[None],)), batch)
+    assert float(task.loss(params, (batch,))) == pytest.approx(float(each.mean()), rel=1e-5)

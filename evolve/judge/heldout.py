@@ -14,8 +14,8 @@ from typing import Any
 from evolve.judge import comparison, tuning
 from evolve.judge.constants import GENERATION, Constants
 from evolve.judge.searched import Searched
-from evolve.judge.trials import HELDOUT, Trials, scaled
-from primitives.program import Program
+from evolve.judge.trials import AGAIN, CHECK, HELDOUT, Trials
+from primitives.program import UPDATE, Program, Statement, constant
 from primitives.text import from_text, to_text
 
 #: Held-out pairs that compare, at the first rung and at larger ones. On `digits_vit`, where pairs
@@ -27,8 +27,8 @@ SCALES = (0.125, 0.25, 0.5, 0.71, 1.41)
 #: Generations of constants that a program then gets. At x10 of `digits_vit` Lion with the constants
 #: of the first rung, at the best scale, gained 0.8 % ± 0.6 less than AdamW, whose constants were
 #: tuned there; after four generations it was level, after eight 0.7 % ± 0.6 ahead. At x100 one
-#: more generation would take many minutes.
-GENERATIONS = {10: 6, 100: 0}
+#: generation would take many minutes.
+GENERATIONS = {10: 5, 100: 0}
 
 
 def compare(
@@ -75,12 +75,26 @@ def _at_their_best(
 
 
 def _tuned(trials: Trials, rung: int, program: Program) -> Program:
-    """A program with the best constants of some generations, on new seeds in each."""
-    constants = Constants(0, [program, *(scaled(program, factor) for factor in SCALES)])
+    """A program with other constants: at the best of some scales, and after some generations.
+
+    New seeds in each, and then some by which is told whether the generations were of use: the mean
+    of a distribution may be worse than what it began with.
+    """
+    if not GENERATIONS[rung]:
+        ((found, _),) = trials.at_best_of([program], SCALES)
+        return found
+    constants = Constants(0, [_times(program, factor) for factor in (1.0, *SCALES)])
     for generation in range(1 + GENERATIONS[rung]):
-        if asked := constants.ask():
-            constants.tell(trials.choose(asked, first=tuning.SEEDS * generation))
-    return constants.best
+        constants.tell(trials.choose(constants.ask(), first=tuning.SEEDS * generation))
+    both = [constants.best, constants.start]
+    levels = trials.choose(both, AGAIN * tuning.SEEDS, CHECK)
+    return both[0] if levels[0] <= levels[1] else both[1]
+
+
+def _times(program: Program, factor: float) -> Program:
+    """The program with one statement more, whatever the factor: all are of one structure."""
+    last = Statement(UPDATE, "multiply", (UPDATE, constant(factor)))
+    return program.with_statements([*program.statements, last])
 
 
 def most(steps: int, rung: int, recorded: bool = False) -> int:
@@ -89,5 +103,5 @@ def most(steps: int, rung: int, recorded: bool = False) -> int:
     Less if the start's constants are `recorded` for the rung.
     """
     tuned = 0 if rung == 1 else 1 if recorded else 2
-    trials = 1 + len(SCALES) + GENERATION * GENERATIONS.get(rung, 0)
+    trials = 1 + len(SCALES) + GENERATION * GENERATIONS.get(rung, 0) + 2 * AGAIN
     return rung * steps * (tuned * trials * tuning.SEEDS + 2 * PAIRS[rung])

@@ -16,7 +16,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,15 @@ def shipped(tasks: dict[str, Any], rung: int, start: str) -> Tuning | None:
     return _found(json.loads(SHIPPED.read_text()), tasks, rung, start)
 
 
-def is_recorded(start: str, tasks: Iterable[str], rung: int) -> bool:
-    """Whether there is a tuning of a start at a rung for each of these tasks, by their names."""
+def is_recorded(start: str, data: Mapping[str, str], rung: int) -> bool:
+    """Whether there is a tuning of a start at a rung for each of these tasks.
+
+    `data` are the fingerprints of their data, by name; that of a rung is that of any other.
+    """
     records = json.loads(SHIPPED.read_text())
-    own = {name for r in records if (r["start"], r["rung"]) == (start, rung) for name in r["tasks"]}
-    return set(tasks) <= own
+    own = [r["tasks"] for r in records if (r["start"], r["rung"]) == (start, rung)]
+    known = {(name, facts["fingerprint"]) for tasks in own for name, facts in tasks.items()}
+    return known >= data.items()
 
 
 def tuned_start(

@@ -51,7 +51,7 @@ def found(rows: dict[str, dict[str, Any]]) -> str:
 def search(rows: dict[str, dict[str, Any]]) -> str:
     """How each unit's search went."""
     head = ["run", "minutes", "generated", "trained", "training steps", "cache hits", "redundant"]
-    head += ["like Lion after", "line left the start at", "champion after"]
+    head += ["like Lion after", "line left the start at #", "champion after"]
     lines = []
     for name, row in rows.items():
         counts = (f"{row[key]:,}" for key in ("generated", "evaluated", "training_steps"))

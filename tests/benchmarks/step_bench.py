@@ -26,7 +26,7 @@ STEPS = 200
 KINDS = {
     "matrix products": r" dot\(",
     "reductions": r" reduce(-window)?\(",
-    "copies, slices, gathers": r" (transpose|copy|slice|concatenate|gather|scatter|bitcast)\(",
+    "copies, slices, gathers": r" (transpose|copy|slice|concatenate|gather|scatter)\(",
 }
 
 
