@@ -15,6 +15,7 @@ from strategies import replay_reference
 
 from evolve.export.catalog import TARGETS, emit
 from evolve.search.config import Config
+from evolve.search.log import RunLog
 from evolve.search.mutation import CONSTANTS
 from evolve.studies import calibration as calibration
 from evolve.studies import found_programs, larger, proxy_tables, table, unseen, way
@@ -172,6 +173,20 @@ def test_a_unit_leaves_a_digest_and_a_program_file(
     assert table.table(rows).splitlines()[2].startswith(f"| {name} | none | none | - |")
     program = from_text(found_programs.text(name, digest))
     assert program == from_text(digest["champion"]["live_program"])
+
+
+def test_what_had_no_time_for_the_larger_rung_is_compared_there_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunLog.create(tmp_path / "run", {"config": config().to_json(), "provenance": {}}).close()
+    monkeypatch.setattr(study.ending, "champion_at_end", lambda log: 7)
+    for rungs, lacks in (([], False), (["x1", "x1"], True), (["x1", "x10"], False)):
+        rows = [{"rung": rung} for rung in rungs]
+        monkeypatch.setattr(study.ending, "heldout", lambda log, rows=rows: rows)
+        assert study._lacks_the_larger_rung(tmp_path / "run") is lacks
+    monkeypatch.setattr(study.ending, "champion_at_end", lambda log: 0)
+    monkeypatch.setattr(study.ending, "heldout", lambda log: [{"rung": "x1"}])
+    assert not study._lacks_the_larger_rung(tmp_path / "run")
 
 
 FOUND = found_programs.every()

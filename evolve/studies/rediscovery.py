@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from evolve.search.log import MORE_SEEDS, Record, RunLog
+from evolve.judge import ending
+from evolve.search.log import MORE_SEEDS, START, Record, RunLog
 from evolve.search.probe import Stretch
 from evolve.studies.table import SEED, table
 from evolve.summary import front, summarize
@@ -102,11 +103,20 @@ def unit(
     began = time.time()
     subprocess.run([*command, "--quiet"], check=True)
     RESULTS.mkdir(exist_ok=True)
+    if _lacks_the_larger_rung(run):  # for want of time; this is outside the budget
+        subprocess.run([*command[:3], "funnel", str(run)], check=True)
     with RunLog.open(run) as log:
         facts = {"unit": name, "budget": budget, "settings": settings}
         digest = {**facts, "commit": began_at.read_text(), **digested(log)}
     result.write_text(json.dumps(digest, indent=1) + "\n")
     print(f"{name}: {time.time() - began:.0f} s, champion {digest['champion']['identity']}")
+
+
+def _lacks_the_larger_rung(run: Path) -> bool:
+    """Whether a champion was compared with the start at the first rung alone."""
+    with RunLog.open(run) as log:
+        rows, champion = ending.heldout(log), ending.champion_at_end(log)
+        return bool(rows) and champion != START and all(row["rung"] == "x1" for row in rows or [])
 
 
 def commit() -> str:
