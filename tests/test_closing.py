@@ -15,6 +15,7 @@ import pytest
 from fakes import ADAMW, UNTRAINED, FakePool, Killed, answer, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import examples
 
 from evolve import cache, closing
 from evolve.budget import EVALUATIONS, Budget
@@ -219,7 +220,8 @@ def test_a_closing_that_died_goes_on_as_if_it_never_had(fresh: Make) -> None:
     searched = len(whole(before, config()).submitted)
     assert with_closing - searched > 200
     random = Random(0)
-    for moment in [searched, *(random.randrange(searched, with_closing) for _ in range(7))]:
+    moments = (random.randrange(searched, with_closing) for _ in range(examples(3, 20)))
+    for moment in [searched, *moments]:
         folder = fresh()
         create(folder, of)
         with pytest.raises(Killed):
@@ -489,7 +491,7 @@ def test_a_tuned_start_trains_better_and_keeps_its_structure(
 
 def test_the_curve_holds_the_bests_of_the_search(fresh: Make) -> None:
     longest = 0
-    for seed in range(4):
+    for seed in range(examples(2, 8)):
         of = settings_of(seed=seed, replicates=(1, 2))
         whole(folder := fresh(), of, 150, answer=large_is_another_world)
         with RunLog.open(folder) as log:
