@@ -341,9 +341,8 @@ def test_rungs_are_judged_at_equal_memory_on_seeds_of_their_own(fresh: Make) -> 
     }
     first = comparison.FIRST_COMPARED
     assert seeds["heldout"] == {first + i for i in range(heldout.PAIRS[10])}
-    generations = 1 + heldout.GENERATIONS[10]
-    chosen = [*range(generations * tuning.SEEDS), *range(CHECK, CHECK + AGAIN * tuning.SEEDS)]
-    assert seeds["validation"] == {FIRST_CHOOSING + i for i in chosen}
+    choosing = [*range(tuning.SEEDS), *range(CHECK, CHECK + AGAIN * tuning.SEEDS)]
+    assert seeds["validation"] == {FIRST_CHOOSING + i for i in choosing}
     pair = summary_of(folder)["heldout"][1]["programs"]
     asked_for = {asked["program"] for asked in trained if asked["split"] == "heldout"}
     assert asked_for == set(pair.values()) and len(pair) == 2
