@@ -22,8 +22,8 @@ from primitives.text import from_text, to_text
 #: pairs, and in 4 by 64.
 PAIRS = {1: 128, 10: 24, 100: 16}
 #: Factors of an update that are tried at a larger rung, besides 1: large models want small steps.
-#: Other constants are not: with 46 to 54 trials by CMA-ES two champions gained 0.3 % to 1.5 % more on
-#: `digits_vit` at x10 and were still behind there, +0.4 % to -0.7 % more on text; and the trials
+#: Other constants are not: with 46 to 54 trials by CMA-ES two champions gained 0.3 % to 1.5 % more
+#: on `digits_vit` at x10 and were still behind there, +0.4 % to -0.7 % more on text; and the trials
 #: took half as long as a tournament.
 SCALES = (0.125, 0.25, 0.5, 0.71, 1.41)
 
