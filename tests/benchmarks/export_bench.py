@@ -65,12 +65,14 @@ def jitted(step: Callable[..., Any], *state: Any) -> Action:
     return action
 
 
-def _optax_step(optimizer: Any, layout: str) -> Action:
+def optax_step(
+    optimizer: Any, initial: Sequence[np.ndarray], given: Sequence[np.ndarray]
+) -> Action:
+    """A jitted step of weights with gradients."""
     import jax.numpy as jnp
     import optax
 
-    weights = [jnp.asarray(x) for x in _arrays(layout, 0)]
-    gradients = [jnp.asarray(x) for x in _arrays(layout, 1)]
+    weights, gradients = ([jnp.asarray(x) for x in each] for each in (initial, given))
 
     def step(arrays: Any, state: Any) -> Any:
         weights, gradients = arrays
@@ -111,7 +113,8 @@ def optax_lion_over_optax() -> None:
 
     makes = [partial(make, RATE, weight_decay=DECAY) for make in (lion, optax.lion)]
     for layout in LAYOUTS:
-        actions = [_optax_step(make(), layout) for make in makes]
+        arrays = _arrays(layout, 0), _arrays(layout, 1)
+        actions = [optax_step(make(), *arrays) for make in makes]
         ratios("optax_lion_over_optax", actions[0], actions[1], layout=layout)
     actions = [_optax_training(make()) for make in makes]
     ratios("optax_lion_over_optax", actions[0], actions[1], layout="end to end")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import evolve
-from tests.benchmarks.export_bench import Action, jitted, ratios
+from tests.benchmarks.export_bench import Action, optax_step, ratios
 
 RATE, BETA = 1e-3, 0.95
 #: The matrices and vectors of three blocks of width 128, and one large matrix.
@@ -28,23 +28,10 @@ def _arrays(layout: str, seed: int) -> list[np.ndarray]:
 def optax_muon_over_by_hand() -> None:
     """A jitted step of ours over that of a transformation of two functions."""
     for layout in LAYOUTS:
-        ours, theirs = (_optax(make, layout) for make in (evolve.load("muon").to_optax, _by_hand))
+        arrays = _arrays(layout, 0), _arrays(layout, 1)
+        makes = (evolve.load("muon").to_optax, _by_hand)
+        ours, theirs = (optax_step(make(RATE), *arrays) for make in makes)
         ratios("optax_muon_over_by_hand", ours, theirs, layout=layout)
-
-
-def _optax(make: Any, layout: str) -> Action:
-    import jax.numpy as jnp
-    import optax
-
-    optimizer = make(RATE)
-    weights, gradients = ([jnp.asarray(x) for x in _arrays(layout, seed)] for seed in (0, 1))
-
-    def step(arrays: Any, state: Any) -> Any:
-        weights, gradients = arrays
-        updates, state = optimizer.update(gradients, state, weights)
-        return (optax.apply_updates(weights, updates), gradients), state
-
-    return jitted(step, (weights, gradients), optimizer.init(weights))
 
 
 def _by_hand(rate: float) -> Any:
