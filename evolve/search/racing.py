@@ -13,7 +13,6 @@ that were trained on every seed, is added to the scores of those that were not.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -87,6 +86,7 @@ class Race:
         self._fronts: list[list[int]] = [[] for _ in range(niches)]
         self._before: list[int] = []  # the fronts of earlier rounds
         self._effects = SeedEffects(replicates[-1])
+        self._bounds: dict[int, float] = {}  # by the number of a result, while they stand
 
     def __len__(self) -> int:
         return len(self._all)
@@ -109,6 +109,7 @@ class Race:
     def note(self, result: Result, outcome: str, marks: Marks) -> bool:
         """A program was trained, on more seeds maybe; whether it is worth still more."""
         before = result.marks or {}
+        self._bounds.pop(result.number, None)
         result.outcome = outcome
         result.marks = {task: [*before.get(task, []), *seeds] for task, seeds in marks.items()}
         result.seeds = len(next(iter(result.marks.values()), []))
@@ -116,6 +117,7 @@ class Race:
         on_all = result.seeds == self._replicates[-1]
         if on_all and outcome == FINISHED and result.number:  # the start is the scale: 0 everywhere
             self._effects.note(self._scores(result))
+            self._bounds.clear()
         return outcome == FINISHED and not on_all and self._may_lead(result)
 
     def _may_lead(self, result: Result) -> bool:
@@ -173,7 +175,11 @@ class Race:
         result = self._all[number]
         if not result.seeds:
             return _NOTHING
-        return self._penalized(result) - self._effects.noise / math.sqrt(result.seeds)
+        bound = self._bounds.get(result.number)
+        if bound is None:  # asked for some 35 times for each program trained
+            bound = self._penalized(result) - self._effects.noise / math.sqrt(result.seeds)
+            self._bounds[result.number] = bound
+        return bound
 
     def _penalized(self, result: Result) -> float:
         return self._expected(result) - self._cost * result.live
@@ -256,30 +262,24 @@ def _scored(outcome: str) -> bool:
 
 
 class SeedEffects:
-    """By how much the seeds differ: each one's mean difference to all, over programs."""
+    """By how much the seeds differ: each one's mean difference to all, over programs.
+
+    Attributes:
+        noise: the standard deviation of a fitness on one seed about that on all, the effect known.
+            Nothing until there are two programs to compare.
+    """
 
     def __init__(self, seeds: int) -> None:
         self._sums = [0.0] * seeds
         self._squares = 0.0
         self._count = 0
-        self._means: dict[tuple[int, int], float] = defaultdict(float)
+        self._means: dict[tuple[int, int], float] = {}
+        self.noise = 0.0
 
     @property
     def known(self) -> bool:
         """Whether any program was trained on every seed."""
         return self._count > 0
-
-    @property
-    def noise(self) -> float:
-        """The standard deviation of a fitness on one seed about that on all, the effect known.
-
-        Nothing until there are two programs to compare.
-        """
-        if self._count < 2:
-            return 0.0
-        effects = fmean((total / self._count) ** 2 for total in self._sums)
-        rest = max(self._squares / self._count - effects, 0.0)
-        return math.sqrt(rest * self._count / (self._count - 1))
 
     def note(self, scores: Sequence[float]) -> None:
         """A program was trained on every seed: its score on each of them."""
@@ -289,6 +289,10 @@ class SeedEffects:
         for seed, one in enumerate(scores):
             self._sums[seed] += middle - one
         self._means = {}
+        if self._count > 1:  # read some 25 times for each program trained
+            effects = fmean((total / self._count) ** 2 for total in self._sums)
+            rest = max(self._squares / self._count - effects, 0.0)
+            self.noise = math.sqrt(rest * self._count / (self._count - 1))
 
     def mean(self, first: int, count: int) -> float:
         """What training on all seeds is expected to add to the mean on so many from one on."""
