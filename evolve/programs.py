@@ -19,20 +19,33 @@ def load_program(name: str) -> Program:
     Raises:
         BadInput: if there is none, or it is not valid.
     """
-    if name in (*zoo.NAMES, *zoo.EXTENDED_NAMES, *zoo.ALIASES):
+    if is_known(name):
         return zoo.zoo(name)
-    run, hash_sign, number = name.rpartition("#")
-    if hash_sign and (Path(run) / FILE).is_file():
-        return _from_run(Path(run), number)
+    folder, number = run_of(name)
+    if folder is not None:
+        return _from_run(folder, number)
     path = Path(name)
-    if path.is_dir():
-        return _from_run(path, None)
     if path.is_file():
         return _from_file(path)
     raise BadInput(
         f"'{name}' is no known optimizer, no RUN#ID, no run folder and no file"
         f"{nearest(name, (*zoo.NAMES, *zoo.EXTENDED_NAMES))}"
     )
+
+
+def is_known(name: str) -> bool:
+    """Whether it is an optimizer of the zoo."""
+    return name in (*zoo.NAMES, *zoo.EXTENDED_NAMES, *zoo.ALIASES)
+
+
+def run_of(name: str) -> tuple[Path | None, str | None]:
+    """The folder and the number of a RUN#ID, or a folder alone; of no run, neither."""
+    run, hash_sign, number = name.rpartition("#")
+    if is_known(name):
+        return None, None
+    if hash_sign and (Path(run) / FILE).is_file():
+        return Path(run), number
+    return Path(name) if Path(name).is_dir() else None, None
 
 
 def _from_run(folder: Path, number: str | None) -> Program:

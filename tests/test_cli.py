@@ -24,6 +24,7 @@ from evolve.command import run
 from evolve.errors import BadInput
 from evolve.judge import ending
 from evolve.library import options
+from evolve.library.trials import config_of
 from evolve.programs import load_program
 from evolve.provenance import provenance
 from evolve.search.config import Config
@@ -129,7 +130,7 @@ def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path) -> None:
 def test_a_program_is_a_name_a_number_of_a_run_a_run_or_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = faked(tmp_path / "run", 60)
+    folder = faked(tmp_path / "run", 60, seed=3)
     with RunLog.open(folder) as log:
         champion = summarize(log)["champion"]["id"]
         texts = {r.number: r.program for r in log.records()}
@@ -143,6 +144,10 @@ def test_a_program_is_a_name_a_number_of_a_run_a_run_or_a_file(
     assert load_program("./lion") == from_text(mine)
     Path("a#1").write_text(mine)
     assert load_program("a#1") == from_text(mine)
+    folder.rename("adamw")
+    assert to_text(load_program("adamw")) == ADAMW
+    assert config_of("adamw") == Config()
+    assert config_of("./adamw").seed == config_of("adamw#7").seed == 3
 
 
 # run and resume -------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from evolve.command.export import export
 from evolve.errors import BadInput
 from evolve.export import catalog, replay
 from evolve.library.exported import exported, identifier
+from evolve.search.log import FILE
 from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
@@ -160,7 +161,6 @@ def test_a_program_that_is_never_finite_is_not_measured(tmp_path):
     ("argument", "name"),
     [
         ("paper-program-8", "paper_program_8"),
-        ("runs/1#17", "program_17"),
         ("a/b/My Best.v2.txt", "my_best_v2"),
         ("7up.txt", "optimizer_7up"),
         ("optax.txt", "optimizer_optax"),
@@ -173,5 +173,11 @@ def test_names(argument, name):
     assert identifier(argument) == name
 
 
-def test_a_run_folder_is_its_champion(tmp_path):
-    assert identifier(str(tmp_path)) == "champion"
+def test_a_run_folder_is_its_champion(tmp_path, monkeypatch):
+    (tmp_path / "lion").mkdir()
+    (tmp_path / "lion" / FILE).touch()
+    assert identifier(str(tmp_path / "lion")) == "champion"
+    assert identifier(f"{tmp_path}/lion#17") == "program_17"
+    monkeypatch.chdir(tmp_path)
+    assert identifier("lion") == "lion"  # as everywhere: the optimizer, not the folder
+    assert identifier("other#17") == "other_17"

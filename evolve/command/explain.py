@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.table import Table
 
 from evolve.judge.trials import Trials
 from evolve.library.console import Console
 from evolve.library.trials import config_of, task_names, trials_pool
-from evolve.programs import load_program
-from evolve.search.log import FILE, RunLog
+from evolve.programs import load_program, run_of
+from evolve.search.log import RunLog
 from evolve.summary import champion_number
 from evolve.understand.explain import PAIRS, Explanation, explain, origins
 from evolve.understand.identify import Identity, identify
@@ -45,20 +44,20 @@ def run_identify(arguments: argparse.Namespace) -> None:
 
 def _as_found(name: str) -> str:
     """Of a run the champion as the search found it: its lines have an origin."""
-    if (Path(name) / FILE).is_file():
-        with RunLog.open(Path(name)) as log:
-            champion = champion_number(log)
-        if champion is not None:
-            return f"{name}#{champion}"
-    return name
+    folder, number = run_of(name)
+    if folder is None or number is not None:
+        return name
+    with RunLog.open(folder) as log:
+        champion = champion_number(log)
+    return name if champion is None else f"{name}#{champion}"
 
 
 def _origins(name: str, program: Program) -> list[str | None]:
     """Of a run's program; of others nothing is known."""
-    run, sign, number = name.rpartition("#")
-    if sign and number.isdecimal() and (Path(run) / FILE).is_file():
-        return origins(Path(run), int(number))
-    return [None] * len(program.statements)
+    folder, number = run_of(name)
+    if folder is None or number is None:
+        return [None] * len(program.statements)
+    return origins(folder, int(number))
 
 
 def _print_lines(lines: list[Explanation], names: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from evolve.errors import BadInput, nearest
 from evolve.export import catalog, replay
 from evolve.export.naming import is_taken
+from evolve.programs import is_known, run_of
 from primitives import zoo
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -59,7 +60,7 @@ def exported(target: str, program: Program, argument: str) -> tuple[str, float]:
 def provenance_of(program: Program, argument: str) -> dict[str, str]:
     """Where the program comes from."""
     notes = {"program": argument}
-    if argument in (*zoo.NAMES, *zoo.EXTENDED_NAMES, *zoo.ALIASES):
+    if is_known(argument):
         known = zoo.entry(argument)
         notes |= {"description": known.description, "source": known.source}
     notes["functional hash"] = analyse(program).functional_hash
@@ -69,11 +70,9 @@ def provenance_of(program: Program, argument: str) -> dict[str, str]:
 
 def identifier(argument: str) -> str:
     """A name for the optimizer: that of the zoo, `program_12` for RUN#12, or the file's."""
-    run, hash_sign, number = argument.rpartition("#")
-    if hash_sign and run and number.isdecimal():
-        return f"program_{number}"
-    if Path(argument).is_dir():
-        return "champion"
+    folder, number = run_of(argument)
+    if folder is not None:
+        return "champion" if number is None else f"program_{number}"
     words = re.findall(r"[a-z0-9]+", Path(argument).stem.lower())
     name = "_".join(words)[:LONGEST_NAME].strip("_")
     if not name or name[0].isdigit() or keyword.iskeyword(name) or is_taken(name):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from evolve.judge.tournament import CHOOSING, Judge
@@ -12,9 +11,10 @@ from evolve.judge.tuning import shipped
 from evolve.library.options import check_names, worker_count
 from evolve.library.tasks import named
 from evolve.library.waiting import Watched
+from evolve.programs import run_of
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import search_path
-from evolve.search.log import FILE, RunLog
+from evolve.search.log import RunLog
 from evolve.session import DEFAULT_START
 from evolve.workers import Pool, Setup, open_pool
 from primitives.abstract import analyse
@@ -43,13 +43,11 @@ def config_of(name: str) -> Config:
     Arguments:
         name: a PROGRAM: a run folder or RUN#ID are of a run.
     """
-    run, _, number = name.rpartition("#")
-    folders = [Path(name), *([Path(run)] if number.isdecimal() else [])]
-    for folder in folders:
-        if (folder / FILE).is_file():
-            with RunLog.open(folder) as log:
-                return Config.from_json(log.meta("config"))
-    return Config()
+    folder, _ = run_of(name)
+    if folder is None:
+        return Config()
+    with RunLog.open(folder) as log:
+        return Config.from_json(log.meta("config"))
 
 
 def trials_pool(names: tuple[str, ...], count: str, total: int | None = None) -> Pool:
