@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from evolve.errors import BadInput, EvolveError
+from evolve.errors import BadInput, EvolveError, printable
 
 
 class _Parser(argparse.ArgumentParser):
@@ -281,6 +282,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], None]:
     return tasks.tasks
 
 
+#: How writing fails on a disk that is full, or has trouble.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     try:
@@ -292,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _command(arguments.command)(arguments)
         sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
     except EvolveError as error:
-        print(f"evolve: {error}", file=sys.stderr)
+        print(f"evolve: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -300,6 +305,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone (`evolve inspect RUN | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"evolve: the output cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
     return 0
 
 

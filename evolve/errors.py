@@ -47,6 +47,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def printable(text: str) -> str:
+    """A text without what would command a terminal, as it may come from a stranger's file."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def quoted(path: Path | str) -> str:
     """A path as it can be pasted into a shell, in double quotes where it needs any."""
     text = str(path)

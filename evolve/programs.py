@@ -27,6 +27,8 @@ def load_program(name: str) -> Program:
     path = Path(name)
     if path.is_file():
         return _from_file(path)
+    if path.is_dir():
+        return _from_run(path, None)  # which says what it lacks
     raise BadInput(
         f"'{name}' is no known optimizer, no RUN#ID, no run folder and no file"
         f"{nearest(name, (*zoo.NAMES, *zoo.EXTENDED_NAMES))}"
@@ -39,13 +41,13 @@ def is_known(name: str) -> bool:
 
 
 def run_of(name: str) -> tuple[Path | None, str | None]:
-    """The folder and the number of a RUN#ID, or a folder alone; of no run, neither."""
+    """The folder and the number of a RUN#ID, or a run folder alone; of no run, neither."""
     run, hash_sign, number = name.rpartition("#")
     if is_known(name):
         return None, None
     if hash_sign and (Path(run) / FILE).is_file():
         return Path(run), number
-    return Path(name) if Path(name).is_dir() else None, None
+    return Path(name) if (Path(name) / FILE).is_file() else None, None
 
 
 def _from_run(folder: Path, number: str | None) -> Program:

@@ -65,7 +65,7 @@ def facts(config: Config, start: str, budget: str) -> dict[str, Any]:
 
 def run_setup(log: RunLog, config: Config) -> Setup:
     """What the workers of a run need to know; what they print goes into its folder."""
-    return worker_setup(config, str((log.folder / "workers.log").resolve()))
+    return worker_setup(config, str(log.folder.resolve() / "workers.log"))
 
 
 def notes(pool: Pool, config: Config) -> Iterator[str]:
@@ -90,10 +90,11 @@ def work(log: RunLog, pool: Pool, budgets: Sequence[Budget], observe: Observer) 
         budgets: to go on for, beside what is left.
         observe: called often; it may raise, and the next session goes on.
     """
-    others = [t for t in Config.from_json(log.meta("config")).judge_tasks if t not in pool.tasks]
-    if others and log.meta("tasks") is None:
-        Trials(pool, tasks=others)  # a task that cannot be used is told now, not after the search
+    begins = log.meta("tasks") is None
     driver = Driver(log, pool, observe, steps_wanted(_steps(log, pool)))
+    others = [task for task in driver.config.judge_tasks if task not in pool.tasks]
+    if others and begins:  # a task that cannot be used is told now, not after the search
+        Trials(pool, tasks=others, watch=lambda: driver.watch("preparing the tournament's tasks"))
     for budget in budgets:
         driver.add_budget(budget)
     if log.meta("tuned_start") is None:

@@ -117,6 +117,16 @@ def test_inspect_follows_a_program_back_to_the_start(cli: Cli, tmp_path: Path) -
     assert json.loads(out)["source"] == hit.source
 
 
+@pytest.mark.promise(7)
+def test_a_full_disk_under_the_output_is_told(tmp_path: Path) -> None:
+    folder = faked(tmp_path / "run", 60)
+    command = [sys.executable, "-m", "evolve.cli", "inspect", folder]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    message = "evolve: the output cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
 def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path) -> None:
     folder = faked(tmp_path / "run", 60)
     command = f"{sys.executable} -m evolve.cli inspect {folder} --json | head -c 10"
@@ -257,6 +267,8 @@ def test_the_first_screen(arguments: list[str]) -> None:
         ("population = 0", "the setting 'population' is 0; it must be 1 or more"),
         ("[population]\nsize = 3", "the setting 'population' is {'size': 3}; it must be a whole"),
         ("budget = '30m'", "unknown setting 'budget'"),
+        (f"seed = {'9' * 5000}", "is not TOML"),
+        (f"seed = {'[' * 5000}", "is nested too deeply"),
     ],
 )
 def test_a_config_of_the_wrong_type_or_range(

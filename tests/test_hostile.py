@@ -15,6 +15,7 @@ from strategies import examples
 from test_damage import small as small
 
 from evolve.search.log import FILE
+from evolve.workers import SerialPool, Setup
 from primitives.program import ProgramError
 from primitives.text import from_text, to_text
 from primitives.zoo import NAMES, zoo
@@ -146,6 +147,20 @@ def test_reading_a_run_follows_no_link_and_makes_no_file(small: Path, tmp_path: 
     (run / "lock").unlink()
     assert evolve("inspect", run)[0] == 0
     assert [path.name for path in run.iterdir()] == [FILE]
+    (run / "report.html").symlink_to(elsewhere)
+    code, _, err = evolve("report", run)
+    assert code == 2 and "is a link" in err
+    assert not elsewhere.exists()
+    (run / "workers.log").symlink_to(elsewhere)
+    SerialPool(Setup({}, log=str(run / "workers.log")))._new_worker().kill()
+    assert not elsewhere.exists()
+
+
+@pytest.mark.promise(9)
+def test_a_name_in_a_file_commands_no_terminal(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(r'"\u001b]0;mine\u0007" = 1')
+    code, _, err = evolve("run", "--config", tmp_path / "config.toml", "--out", tmp_path / "run")
+    assert code == 2 and r"unknown setting '\x1b]0;mine\x07'" in err
 
 
 TASK_NAMES = [

@@ -216,6 +216,55 @@ def test_a_folder_that_exists_is_not_overwritten(folder: Path) -> None:
         RunLog.create(folder.parent / "file" / "run", FACTS)
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from evolve.search import run_file
+from evolve.search.log import RunLog
+
+left, connect = int(sys.argv[2]), run_file.connect
+
+def counted(statement):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def traced(*arguments, **options):
+    connection = connect(*arguments, **options)
+    connection.set_trace_callback(counted)
+    return connection
+
+run_file.connect = traced
+RunLog.create(Path(sys.argv[1]), {"note": 1}).close()
+"""
+
+
+@pytest.mark.promise(1)
+def test_a_kill_while_a_run_is_made_leaves_it_to_be_made_again(tmp_path: Path) -> None:
+    for place in range(1, 100, 3):
+        folder = tmp_path / str(place)
+        command = [sys.executable, "-c", KILLED, str(folder), str(place)]
+        if subprocess.run(command).returncode == 0:
+            break
+        try:
+            RunLog.create(folder, FACTS).close()
+        except BadInput:  # the last statement was done: it is a run
+            with RunLog.open(folder, write=True) as log:
+                assert log.meta("note") == 1
+    assert 10 < place < 97
+
+
+def test_a_run_is_made_in_an_empty_folder_and_in_no_other(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    RunLog.create(tmp_path / "run", FACTS).close()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(BadInput, match="exists already"):
+        RunLog.create(tmp_path / "mine", FACTS)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize("write", [False, True])
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, write: bool) -> None:
     missing = rf"'{tmp_path}.*' is no run folder \(it has no {FILE}\); 'evolve run' makes one"

@@ -86,5 +86,5 @@ def agree(got: np.ndarray, wanted: np.ndarray, before: np.ndarray) -> np.ndarray
     steps = np.abs(wanted - before)
     usual = np.median(steps[np.isfinite(steps)]) if np.isfinite(steps).any() else 0.0
     allowed = 0.01 * usual + 2e-3 * steps + 1e-6 * np.abs(wanted)
-    near = np.abs(got - wanted) <= allowed
+    near = np.isfinite(wanted) & (np.abs(got - wanted) <= allowed)
     return near | (got == wanted) | (np.isnan(got) & np.isnan(wanted))

@@ -15,6 +15,7 @@ from processes import environment, evolve, finish
 from runs import EVALUATIONS, begin, compared
 from strategies import LONG
 
+from evolve.cache import read_cache, write_cache
 from evolve.search.log import RunLog
 from evolve.summary import summarize
 
@@ -28,6 +29,17 @@ def test_a_stray_address_of_a_cluster_changes_nothing(folder: Path, reference: P
     code, _, err = finish(begin(folder, "stray address", *budget, env=env))
     assert (code, err) == (0, "")
     assert compared(folder / "stray address") == compared(reference)
+
+
+@pytest.mark.promise(13)
+def test_without_a_home_folder_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    write_cache("some.json", 1)
+    assert read_cache("some.json") is None
 
 
 @pytest.mark.promise(13)

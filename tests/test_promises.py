@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import Tried
 from fakes import config
-from processes import descendants, evolve, finish, gone, start
+from processes import descendants, eventually, evolve, finish, gone, start
 from runs import BEGUN, EVALUATIONS, begin, compared, reached
 from strategies import LONG, examples
 from test_driver import search
@@ -129,6 +129,55 @@ def test_a_second_signal_ends_it_at_once(second: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 128 + second
     assert done.stderr == "evolve: interrupted; go on with: evolve resume runs/1\n"
+
+
+ONCE = """
+import os, signal, time
+from evolve.library import interruption
+
+interruption._SOON = 0.1
+one = interruption.Interruption("evolve resume runs/1")
+with one.handled():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)  # algebra, say
+    one.check()
+"""
+
+
+@pytest.mark.promise(6)
+def test_a_signal_that_must_wait_is_answered_meanwhile() -> None:
+    done = subprocess.run([sys.executable, "-c", ONCE], capture_output=True, text=True)
+    said = "evolve: stopping at the next step; a second signal stops at once\n"
+    assert done.stderr.startswith(said) and "interrupted; go on with" in done.stderr
+
+
+ALGEBRA = """
+import os, sys
+from evolve.understand.child import ask
+from primitives.zoo import zoo
+
+ask("sleeper", zoo("sgd"), 60)
+"""
+SLEEPER = """
+import time
+from evolve.understand.child import read
+
+read()
+time.sleep(60)
+"""
+
+
+@pytest.mark.promise(3)
+def test_algebra_ends_with_the_run_that_asked_for_it(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    parent = subprocess.Popen([sys.executable, "-c", ALGEBRA], cwd=tmp_path)
+    try:
+        assert eventually(lambda: descendants(parent.pid, "sleeper"))
+        children = descendants(parent.pid, "sleeper")
+    finally:
+        parent.kill()
+        parent.wait()
+    assert gone(children)
 
 
 def resident(pid: int) -> tuple[int, int] | None:

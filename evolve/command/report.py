@@ -14,4 +14,6 @@ def report(arguments: argparse.Namespace) -> None:
     path = Path(arguments.output or Path(arguments.run) / "report.html")
     if arguments.output is not None and path.exists() and not arguments.force:
         raise BadInput(f"'{path}' exists; give another name, or --force to write over it")
+    if arguments.output is None and path.is_symlink():  # a stranger may have put it there
+        raise BadInput(f"'{path}' is a link; say with --output where the page is to be written")
     print(Run(arguments.run).report(path))

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from evolve.errors import Told
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds within which most steps end: algebra, or compiling a task, may take a minute.
+_SOON = 2.0
+_STOPPING = b"evolve: stopping at the next step; a second signal stops at once\n"
 
 
 class Interrupted(Told, KeyboardInterrupt):
@@ -36,12 +39,18 @@ class Interruption:
     def __init__(self, command: str) -> None:
         self._command = command
         self._received: int | None = None
+        self._answer: threading.Timer | None = None
         self.at_once = False
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""
         if self._received is not None:
+            self._silence()
             raise Interrupted(self._received, self._command)
+
+    def _silence(self) -> None:
+        if self._answer is not None:
+            self._answer.cancel()
 
     def _receive(self, number: int, frame: object) -> None:
         if self._received is not None:
@@ -50,6 +59,9 @@ class Interruption:
         self._received = number
         if self.at_once:
             self.check()
+        self._answer = threading.Timer(_SOON, os.write, (2, _STOPPING))
+        self._answer.daemon = True
+        self._answer.start()
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -64,5 +76,6 @@ class Interruption:
             self.check()
             raise
         finally:
+            self._silence()
             for each, handler in before.items():
                 signal.signal(each, handler)

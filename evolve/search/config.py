@@ -201,8 +201,10 @@ def read_config(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise BadInput(f"the config file '{path}' cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
         raise BadInput(f"the config file '{path}' is not TOML ({error})") from None
+    except RecursionError:
+        raise BadInput(f"the config file '{path}' is nested too deeply") from None
 
 
 def _typed(key: str, value: Any, default: Any) -> Any:

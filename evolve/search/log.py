@@ -16,7 +16,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,20 +132,19 @@ class RunLog:
 
         Raises:
             BadInput: if something is there already, or it cannot be made.
+            RunBusy: if another process makes it just now.
         """
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            raise BadInput(
-                f"'{folder}' exists already; choose another --out, or "
-                f"'evolve resume {quoted(folder)}'"
-            ) from None
+            with suppress(FileExistsError):
+                folder.mkdir(parents=True)
+            RunLog._check_is_free(folder)
         except OSError as error:
             raise BadInput(f"the run folder '{folder}' cannot be made ({error.strerror})") from None
         with ExitStack() as failed:
-            failed.callback(shutil.rmtree, folder, ignore_errors=True)  # half a run is none
             lock = run_file.lock(folder)
             failed.callback(run_file.unlock, lock)
+            RunLog._check_is_free(folder)  # nobody has made a run there meanwhile
+            failed.callback(shutil.rmtree, folder, ignore_errors=True)  # half a run is none
             connection = run_file.connect(folder / FILE)
             failed.callback(connection.close)
             log = RunLog(folder, connection, lock)
@@ -159,6 +158,14 @@ class RunLog:
                 raise run_file.explained(folder, error) from error
             failed.pop_all()
         return log
+
+    @staticmethod
+    def _check_is_free(folder: Path) -> None:
+        if not run_file.holds_nothing(folder):
+            raise BadInput(
+                f"'{folder}' exists already; choose another --out, or "
+                f"'evolve resume {quoted(folder)}'"
+            )
 
     @staticmethod
     def open(folder: Path, write: bool = False) -> RunLog:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,21 @@ def is_locked(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Whether a folder is empty, but for what a process leaves that is killed as a run begins."""
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if not found <= {LOCK, FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal"}:
+        return False
+    if FILE not in found:
+        return True
+    try:
+        with closing(connect(folder / FILE)) as connection:
+            ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError:
+        return False
+    return not tables
 
 
 def lock(folder: Path) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import signal
 import subprocess
 import sys
 
+from evolve.processes import end_with
 from primitives.program import Program
 from primitives.text import from_text, to_text
 
@@ -21,7 +23,7 @@ def ask(module: str, program: Program, seconds: float) -> subprocess.CompletedPr
     Its limit is in seconds of the processor, not of the clock, so that a busy machine comes to the
     same; and it holds when nobody waits for the child any more. See `was_ended`.
     """
-    command = [sys.executable, "-m", module, str(math.ceil(seconds))]
+    command = [sys.executable, "-m", module, str(math.ceil(seconds)), str(os.getpid())]
     try:
         return subprocess.run(
             command,
@@ -42,7 +44,8 @@ def was_ended(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def read() -> Program:
-    """In the child: the program, after its limit was set."""
+    """In the child: the program, after its limits were set."""
+    end_with(int(sys.argv[2]))
     limit, (_, most) = int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_CPU)
     if most == resource.RLIM_INFINITY or limit < most:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, most))

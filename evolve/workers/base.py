@@ -11,6 +11,7 @@ tried once more.
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -57,6 +58,17 @@ ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
+
+
+#: Variables that begin so change what JAX computes, but for those of its caches.
+_OF_JAX, _OF_CACHES = "JAX_", "CACHE"
+
+
+def settle_environment() -> None:
+    """In a worker, before JAX is imported: nothing in a user's environment changes a score."""
+    for name in [name for name in os.environ if name.startswith(_OF_JAX)]:
+        if name not in ENVIRONMENT and _OF_CACHES not in name:
+            del os.environ[name]
 
 
 class Died(NamedTuple):
@@ -243,6 +255,7 @@ class Pool(ABC):
     def _ended(self, seat: _Seat, answers: list[Answer]) -> None:
         seconds = (time.monotonic() - seat.began) / len(seat.batch)
         for job, answer in zip(seat.batch, answers, strict=True):
+            self._faults.pop(job.key, None)  # another request may have the same key
             self._done.append(Finished(job.key, answer, seconds))
         seat.batch = []
 

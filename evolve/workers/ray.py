@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from ray import exceptions
 
 from evolve.errors import BadInput
-from evolve.workers.base import ENVIRONMENT, Died, Pool, Setup, Worker
+from evolve.workers.base import ENVIRONMENT, Died, Pool, Setup, Worker, settle_environment
 from proxy_tasks.status import Answer, Request
 
 #: What Ray says of an actor whose machine was lost: no candidate is to blame.
@@ -37,6 +37,7 @@ class _Evaluations:
 
     def __init__(self, path: tuple[str, ...], evaluator: str) -> None:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
+        settle_environment()
         from proxy_tasks.evaluation import find_evaluator
 
         self._evaluator = find_evaluator(evaluator)

@@ -23,9 +23,14 @@ class ChildProcess:
     def __init__(self, setup: Setup) -> None:
         self._log = setup.log or os.devnull
         path = os.pathsep.join([*setup.path, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-        if not os.path.isdir(os.path.dirname(os.path.abspath(self._log))):
-            self._log = os.devnull  # somebody removed the run; the driver will tell
-        with open(self._log, "ab") as errors:
+        try:
+            errors = os.open(
+                self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644
+            )
+        except OSError:  # somebody removed the run, which the driver will tell; or made it a link
+            self._log = os.devnull
+            errors = os.open(self._log, os.O_WRONLY)
+        with os.fdopen(errors, "ab"):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "evolve.workers.worker", setup.evaluator, str(os.getpid())],
                 stdin=subprocess.PIPE,

@@ -9,24 +9,22 @@ other thread run.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import threading
 from queue import SimpleQueue
 from typing import TextIO
 
+from evolve.processes import end_with
+from evolve.workers.base import settle_environment
 from proxy_tasks.status import Request
-
-#: Of Linux: the signal that a process gets when its parent ends.
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    _end_with_the_driver(int(sys.argv[2]))
+    end_with(int(sys.argv[2]))
+    settle_environment()
     answers, lines = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -38,12 +36,6 @@ def main() -> None:
     while True:
         batch = [answer(evaluator, request) for request in batches.get()]
         print(json.dumps(batch), file=answers, flush=True)
-
-
-def _end_with_the_driver(driver: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != driver:  # it has gone already
-        os._exit(0)
 
 
 def _read(lines: TextIO, batches: SimpleQueue[list[Request]]) -> None:
