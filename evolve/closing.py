@@ -129,10 +129,8 @@ def _too_dear(run: Searched) -> bool:
     budget = run.log.events("budget")[-1][2]
     if budget["kind"] != SECONDS:
         return False
-    ((steps,),) = run.log.select("SELECT total(steps) FROM programs")
-    ((seconds,),) = run.log.select("SELECT total(seconds) FROM sessions")
     share = run.config.closing_share * budget.get("added", budget["until"])
-    return not steps_wanted(run.steps).takes(share, seconds / steps)
+    return not steps_wanted(run.steps).takes(share, run.seconds_each)
 
 
 # -- the tournament ------------------------------------------------------------------
@@ -143,7 +141,7 @@ def plan_for(run: Searched) -> Plan:
 
     Where that leaves none but the smallest, the one at the larger rung is given up first.
     """
-    first = next(iter(run.judges().values())).trials.longest
+    first = next(iter(run.tasks.values())).longest
     least = run.left() - heldout.most(run.steps, 1)
     for left in (least - _at_the_larger_rung(run), least):
         for plan in PLANS[:-1]:
@@ -153,7 +151,7 @@ def plan_for(run: Searched) -> Plan:
 
 
 def _at_the_larger_rung(run: Searched) -> int:
-    data = {name: judge.trials.tasks[name]["fingerprint"] for name, judge in run.judges().items()}
+    data = {name: trials.tasks[name]["fingerprint"] for name, trials in run.tasks.items()}
     recorded = is_recorded(run.config.start, data, RUNG)
     return heldout.most(run.steps, RUNG, recorded)
 
@@ -175,7 +173,7 @@ def _tournament(run: Searched) -> dict[str, Any]:
     champion = ablation.reduce(found)
     raw = run.program(int(champion.origin["id"]))
     chain = finish(Chain(raw, [*exact_steps(raw)]), ablation, champion)
-    judged = {s.key: s for s in [start, *others, *ablation.judged]}
+    judged = {s.key: s for s in [*others, *everyone, *ablation.judged]}
     best = best_of(ablation.judged)
     outside = f"evolve simplify RUN --tasks {','.join(tasks)}"
     cut = f"ablations of the champion; outside the budget: {outside}"
@@ -263,7 +261,7 @@ def _leaders(log: RunLog, found: dict[str, Any]) -> dict[str, Any]:
     leaders: dict[int, dict[str, Any]] = {}
     rows = found["structures"]
     for row in sorted(rows, key=lambda r: r["structure"] != found["champion"]["structure"]):
-        if row["slots"] not in leaders and row["id"] != START:
+        if row["slots"] not in leaders and (row["id"], row["how"]) != (START, None):
             own = row["structure"] == found["champion"]["structure"]
             known = champion if own else _named(prove(from_text(row["program"])).to_json())
             leaders[row["slots"]] = {

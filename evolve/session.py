@@ -10,7 +10,7 @@ from evolve.budget import SECONDS, Budget
 from evolve.closing import close_run, steps_wanted
 from evolve.judge import ending
 from evolve.judge.trials import Trials
-from evolve.judge.tuning import tuned_start
+from evolve.judge.tuning import SHARE, tuned_start
 from evolve.programs import load_program
 from evolve.provenance import provenance
 from evolve.search.config import EQUAL_MEMORY, Config, with_slots
@@ -21,8 +21,6 @@ from evolve.workers import Pool, Setup
 from primitives.text import to_text
 
 DEFAULT_START = "adamw"
-#: Of a time at most so much goes into the constants of the start program.
-TUNING_SHARE = 0.25
 
 
 def configured(settings: dict[str, Any]) -> Config:
@@ -110,7 +108,7 @@ def _tuned(pool: Pool, driver: Driver) -> dict[str, Any]:
     """The start program tuned, in no more than a share of a time."""
     target = driver.target()
     limited = target is not None and target.kind == SECONDS
-    seconds = TUNING_SHARE * (target.amount - driver.seconds) if target and limited else None
+    seconds = SHARE * (target.amount - driver.seconds) if target and limited else None
 
     def watch(done: int) -> None:
         driver.watch(f"tuning the constants of the start program: {done:,} trainings")

@@ -134,6 +134,14 @@ def champion_number(log: RunLog) -> int | None:
     return None
 
 
+def is_better(log: RunLog) -> bool:
+    """Whether the champion, or the fittest so far, is another program than the tuned start."""
+    judged = ending.is_start(log)
+    if judged is not None:
+        return not judged
+    return champion_number(log) not in (None, baseline_number(log))
+
+
 def champion_text(log: RunLog) -> str | None:
     """The champion as it was judged: simplified, its constants tuned; None before it is known."""
     found = ending.stage(log, ending.TOURNAMENT)
@@ -162,7 +170,7 @@ def _champion(log: RunLog) -> dict[str, Any] | None:
     found = ending.stage(log, ending.CHAMPION)
     judged = ending.stage(log, ending.TOURNAMENT)
     entry = {**_entry(record, found), "chain": judged and judged["chain"]}
-    entry["simplified"] = champion_text(log)
+    entry |= {"simplified": champion_text(log), "is_start": not is_better(log)}
     while record.source is not None:  # it took an earlier result
         record = log.record(record.source)
         assert record is not None

@@ -180,8 +180,9 @@ def test_in_flight_is_a_setting_of_the_run(capsys: pytest.CaptureFixture[str]) -
     arguments = parser().parse_args(["run", "--in-flight", "64"])
     config = configured(run._settings(arguments))
     assert config.in_flight == 64
-    assert options.worker_count("64", config) == 64 and capsys.readouterr().err == ""
-    assert options.worker_count("65", config) == 65
+    assert options.worker_count("64", config.tasks, 64) == 64
+    assert options.worker_count("65", config.tasks) == 65 and capsys.readouterr().err == ""
+    assert options.worker_count("65", config.tasks, 64) == 65
     assert "only 64 can be busy; a new run may have more with --in-flight 390" in (
         capsys.readouterr().err
     )

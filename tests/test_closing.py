@@ -22,6 +22,9 @@ from evolve.budget import EVALUATIONS, Budget
 from evolve.judge import comparison, ending, heldout, overfitting, tuning
 from evolve.judge.searched import Searched
 from evolve.judge.trials import AGAIN, CHECK, FIRST_CHOOSING
+from evolve.library.conclusion import found_sentence
+from evolve.library.runs import Run
+from evolve.library.verdict import closing_lines
 from evolve.search.config import EQUAL_MEMORY, Config
 from evolve.search.driver import Driver
 from evolve.search.log import MORE_SEEDS, Record, RunLog
@@ -30,12 +33,13 @@ from evolve.understand import chain as chain_module
 from evolve.understand import naming
 from evolve.understand.identify import Identity
 from primitives.abstract import analyse
-from primitives.text import from_text
+from primitives.text import from_text, to_text
 
 pytestmark = pytest.mark.usefixtures("quick")
 SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "inspect.json"
 #: A closing that may take this share can afford everything after a tiny search.
 PLENTY = 0.995
+ADAMW_STATEMENTS = from_text(ADAMW).statements
 Make = Callable[[], Path]
 
 
@@ -168,6 +172,63 @@ def test_a_search_that_finds_nothing_better_says_so(fresh: Make) -> None:
     found = summary_of(folder)
     assert found["champion"]["id"] == found["baseline"]["id"] == 0
     assert found["closed"]
+
+
+def test_what_is_left_of_the_start_is_no_start(fresh: Make) -> None:
+    """The search finds nothing, and the start is better with a statement less."""
+
+    def shorter_is_better(request: dict[str, Any]) -> dict[str, Any]:
+        of = from_text(request["program"])
+        searched = request["seeds"][0] < comparison.FIRST_FRESH
+        known = {s.function for s in of.statements} <= {s.function for s in ADAMW_STATEMENTS}
+        loss = 1.0 if len(of.statements) == 9 else 0.9 if known and not searched else 1.5
+        loss += 0.002 * Random(f"{request['seeds']} {of}").random()
+        losses = {task: [[loss, loss] for _ in request["seeds"]] for task in request["tasks"]}
+        return {"outcome": "finished", "losses": losses, "steps": 100}
+
+    folder = fresh()
+    whole(folder, settings_of(method="random"), 40, answer=shorter_is_better)
+    found = summary_of(folder)
+    assert found["champion"]["id"] == 0 and found["champion"]["is_start"] is False
+    assert found["heldout"][0]["comparison"]["mean"] > 0.05
+    found["champion"]["identity"] = None  # the made-up names have no program
+    told = "\n".join([found_sentence(found, "adamw"), *closing_lines(found)])
+    assert "Among" in told and "the tuned start program itself" not in told
+    assert Run(folder).champion is not None
+
+
+def test_while_a_run_goes_on_its_old_end_is_none(fresh: Make) -> None:
+    folder, of = fresh(), settings_of()
+    whole(folder, of)
+    assert summary_of(folder)["closed"]
+    with pytest.raises(Killed):
+        go_on(folder, FakePool(of, patience=30), Budget(EVALUATIONS, 60))
+    found = summary_of(folder)
+    assert not found["closed"] and found["state"] == "unfinished"
+    found["champion"]["identity"] = None  # the made-up names have no program
+    assert "is the best so far" in found_sentence(found, "adamw")
+
+
+def test_the_time_limit_of_a_run_is_that_of_its_closing(fresh: Make) -> None:
+    pool = whole(fresh(), settings_of(time_limit=600.0, tune_start=True))
+    limits = {limit / asked["rung"] for _, asked, limit in pool.submitted if asked["seeds"] != [0]}
+    assert limits == {600.0}
+
+
+def test_a_run_that_was_gone_on_with_has_its_share_of_what_was_added(fresh: Make) -> None:
+    folder, of = fresh(), settings_of(closing_share=0.5)
+    whole(folder, of)
+    with RunLog.open(folder, write=True) as log:
+        run = Searched(log, FakePool(of), lambda doing: None)  # type: ignore[arg-type]
+        with log.transaction():
+            log.add_event(run.here, "budget", {"kind": "seconds", "until": 1e6, "added": 1.0}, True)
+            log.note_session(0, 100.0, {})
+        assert run.left() <= 0.5 * 1.0 * log.training_steps() / 100.0
+        with log.transaction():
+            data = {"kind": "seconds", "until": 1e6, "added": 1e6}
+            log.add_event(run.here, "budget", data, True)
+        # Of as much as it had in all it may use what it searched for.
+        assert run.left() > 0.5 * 1.0 * log.training_steps() / 100.0
 
 
 class SlowToPropose(FakePool):
@@ -400,6 +461,7 @@ def test_outside_the_budget_a_rung_is_recorded_and_not_compared(fresh: Make) -> 
                 log.add_event(run.here, ending.RUNG, data, True)
         assert {asked["rung"] for _, asked, _ in pool.submitted} == {rung}
     assert compared(folder) == before
+    assert not any(text.startswith("rung") for text in summary_of(folder)["left_out"])
     rows = summary_of(folder)["heldout"]
     assert [row["rung"] for row in rows] == ["x1", "x10", "x100"]
     gains = [
@@ -585,6 +647,35 @@ def test_a_tuning_takes_no_longer_than_it_may(
         assert clock() <= 1.3 * seconds
     kept = cache.read_cache("tunings.json") is not None
     assert kept == (found["trials"][0] == tuning.FIRST)
+
+
+def test_a_start_is_tuned_for_the_closing_once_and_kept_with_the_run(fresh: Make) -> None:
+    folder, of = fresh(), settings_of(judge_tasks=("a", "b"), tune_start=True)
+    whole(folder, of)
+    cache.cache_file("tunings.json").unlink()
+    with RunLog.open(folder, write=True) as log:
+        pool = FakePool(of)
+        run = Searched(log, pool, lambda doing: None)  # type: ignore[arg-type]
+        start = to_text(run.start("b"))
+        ((_, _, kept),) = log.events(ending.TUNED_START)
+    assert (kept["task"], kept["program"]) == ("b", start) and kept["steps"] > 0
+    assert not [asked for _, asked, _ in pool.submitted if asked["action"] == "evaluate"]
+
+
+def test_nothing_is_tuned_to_find_that_there_is_no_time(fresh: Make) -> None:
+    folder, of = fresh(), settings_of(judge_tasks=("a", "b"), tune_start=True, closing_share=0.1)
+    create(folder, of)
+    pool = FakePool(of)
+    with RunLog.open(folder, write=True) as log:
+        driver = Driver(log, pool)  # type: ignore[arg-type]
+        driver.add_budget(Budget(EVALUATIONS, 30))
+        driver.search()
+        log.add_event(0, "budget", {"kind": "seconds", "until": 1e-6, "added": 1e-6}, True)
+        ending.note_end(log, driver.state.proposed)
+        driver.note_session()
+        closing.close_run(log, pool, driver.watch)  # type: ignore[arg-type]
+        assert any("everything that judges" in text for text in ending.left_out(log))
+    assert not [asked for _, asked, _ in pool.submitted if asked["tasks"] == ["b"]][1:]
 
 
 @pytest.mark.parametrize(("kind", "judged"), [("seconds", False), ("evals", True)])

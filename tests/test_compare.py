@@ -143,6 +143,9 @@ def test_failures_are_told(capsys: pytest.CaptureFixture, monkeypatch: pytest.Mo
     text = capsys.readouterr().out
     assert "adamw: a training failed" in text
     assert "lion: a training of the reference failed" in text
+    assert main(["compare", "lion", "adamw", "signsgd", "--tasks", "quadratic", "--json"]) == 0
+    order = [each["program"] for each in json.loads(capsys.readouterr().out)["programs"]]
+    assert order[-1] == "adamw"
 
 
 def test_only_the_first_is_the_reference_whatever_the_others_are_called(

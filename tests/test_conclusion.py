@@ -17,6 +17,7 @@ def summary(**changes: Any) -> dict[str, Any]:
     """A run that ended with Signum."""
     identity = {"family": "signum", "extra": [], "nearest": "signum", "parameters": {}}
     champion = {"id": 7, "live_program": to_text(zoo("signum")), "simplified": None, "chain": None}
+    champion["is_start"] = False
     return {
         "run": "runs/1",
         "provenance": {"config": {"tasks": ["digits"]}},
@@ -83,7 +84,7 @@ def test_no_name_no_result_and_no_discovery() -> None:
     assert "a training of the tuned start failed; the mean loss of the champion is 0.5" in one
     both = words(heldout=[failed | {"baseline": [], "champion": []}])
     assert "a training of the tuned start and of the champion failed." in both
-    same = summary()["baseline"] | {"identity": None}
+    same = summary()["baseline"] | {"identity": None, "is_start": True}
     assert "No program was found that trains better than adamw" in words(champion=same)
     assert "there is no result" in words(champion=None, baseline=None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from test_algebra import program, replay
 
 from evolve.cli import main
 from evolve.command import simplify as command
+from evolve.judge.tournament import SEEDS
 from evolve.judge.trials import Interval, Trials
 from evolve.library.trials import config_of, judges
 from evolve.search.config import Config
@@ -228,8 +230,9 @@ def test_the_best_scale_is_found() -> None:
     assert level < trials.choose([much])[0]
 
 
-@pytest.mark.parametrize(("steepness", "expected"), [(0.0, 0.99), (10.0, 0.988)])
-def test_constants_are_rounded_as_far_as_nothing_is_lost(steepness: float, expected: float) -> None:
+@pytest.mark.parametrize("steepness", [0.0, 0.2, 1.0, 10.0])
+def test_constants_are_rounded_as_far_as_nothing_is_lost(steepness: float) -> None:
+    """Three errors of the seeds at most: where nothing is tuned there is no luck of tunings."""
     of = program("m", "m = interp(g, m, 0.987654)", "update = sign(m)", "update = update * lr")
 
     def loss(changed: Program) -> float:
@@ -238,9 +241,11 @@ def test_constants_are_rounded_as_far_as_nothing_is_lost(steepness: float, expec
     best = entrant(of)
     best.tuned["a"] = of
     step = Ablation(tournament(MadeUp(loss, noise=0.0005), of), ROUNDS, "a").round(best)
-    assert step is not None and step.before == of
-    assert step.after.statements[0].arguments[2] == pytest.approx(expected, rel=1e-6)
-    assert best.tuned["a"] == step.after
+    assert best.tuned["a"] == (of if step is None else step.after)
+    assert loss(best.tuned["a"]) - 1 < 3 * 0.0005 * math.sqrt(2 / SEEDS)
+    if not steepness:
+        assert step is not None and step.before == of
+        assert step.after.constants[0] == pytest.approx(0.99, rel=1e-6)
 
 
 def test_removals_are_shorter_valid_and_learn() -> None:

@@ -384,3 +384,18 @@ def test_a_larger_model_is_trained_and_its_rate_chosen_before_fresh_seeds(tmp_pa
     larger.plot(rows, tmp_path / "curves.svg")
     assert "held-out loss" in (tmp_path / "curves.svg").read_text()
     assert larger.table([]).count("|") > 4
+
+
+def test_the_larger_study_tries_as_much_however_often_it_is_called() -> None:
+    rows: list[dict[str, Any]] = []
+
+    def call() -> None:
+        for factor, seed in larger.trainings(lambda: rows):
+            if not any((row["factor"], row["seed"]) == (factor, seed) for row in rows):
+                rows.append({"factor": factor, "seed": seed, "losses": [9.0, 5.0 - factor]})
+
+    call()
+    first = list(rows)
+    call()
+    assert rows == first  # though the best is at the edge of what was tried
+    assert [row["factor"] for row in rows if row["seed"] in larger.FRESH] == [2.0] * 3

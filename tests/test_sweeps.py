@@ -21,8 +21,9 @@ from test_simplify import sized
 from evolve.judge import sweeps
 from evolve.judge.trials import FIRST_CHOOSING, HELDOUT, Trials
 from evolve.library import comparing
-from evolve.library.kept_sweeps import SWEEP, SWEEPS, keep, sweeps_of
+from evolve.library.kept_sweeps import SWEEP, SWEEPS, keep, kept, sweeps_of
 from evolve.report import page as report
+from evolve.report import plots
 from evolve.search.log import RunLog
 from primitives.program import Program
 from primitives.reference import run_step, zero_slots
@@ -84,6 +85,13 @@ def test_what_fails_is_an_empty_cell() -> None:
     assert all(cell is None for cells in row["cells"][1:] for cell in cells)
 
 
+def test_what_failed_everywhere_is_drawn_all_the_same() -> None:
+    cells = [[None] * len(sweeps.RATES)] * len(sweeps.DECAYS)
+    rows = [{"program": "bad", "cells": cells}]
+    axes = {"lr": list(sweeps.RATES), "decay": list(sweeps.DECAYS)}
+    assert "<svg" in plots.rates({**axes, "programs": rows})
+
+
 @pytest.mark.parametrize("name", CATALOG)
 @pytest.mark.parametrize("factor", sweeps.BATCHES)
 def test_every_task_has_other_batches_with_as_many_examples(name: str, factor: float) -> None:
@@ -115,6 +123,17 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(tmp_path: Path) -> Path:
     create(tmp_path / "run", config())
     return tmp_path / "run"
+
+
+def test_a_sweep_is_kept_in_a_run_and_in_no_folder_called_as_an_optimizer(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    run.rename("lion")
+    with kept(["lion", "adamw"]) as log:
+        assert log is None
+    with kept(["adamw", "./lion"]) as log:
+        assert log is not None
 
 
 @pytest.mark.usefixtures("made_up")

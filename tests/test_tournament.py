@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,6 +160,42 @@ def test_what_failed_does_not_win() -> None:
     alone = [entrant(p, ("a", "b")) for p in chains(1)]
     left = tournament(MadeUp({"a": by_length, "b": bad})).play(alone, ROUNDS)
     assert left == alone and champion(left).score == -math.inf
+
+
+class StartFails(MadeUp):
+    """Of the start one training fails, as when the machine has no memory left for a moment."""
+
+    def __init__(self, loss: Loss, seed: int) -> None:
+        super().__init__({"a": loss, "b": loss}, noise=0.03)
+        self._seed = seed
+
+    def submit(self, key: int, request: dict[str, Any], limit: float) -> None:
+        super().submit(key, request, limit)
+        start = to_text(zoo("adamw"))
+        if request["tasks"] == ["b"] and (request["program"], *request["seeds"]) == (
+            start,
+            self._seed,
+        ):
+            answer = {"outcome": "crashed", "losses": {}, "steps": 0}
+            self._done[-1] = self._done[-1]._replace(answer=answer)
+
+
+@pytest.mark.parametrize("place", [3, 20])
+def test_a_start_that_fails_on_a_seed_puts_nobody_out(place: int) -> None:
+    """That seed tells of nobody; before or after seeds were added."""
+
+    def loss(of: Program) -> float:
+        return {1: 0.97, 2: 0.90, 3: 0.91}.get(len(of.statements), 1.0)
+
+    structures = [entrant(p, ("a", "b")) for p in chains(3)]
+    for structure in structures:
+        structure.tuned = dict.fromkeys("ab", structure.program)
+    tournament(StartFails(loss, FIRST_DECIDING + place)).score(structures)
+    assert not any(s.failed for s in structures)
+    assert len(champion(structures).program.statements) == 2
+    best = best_of(structures)
+    assert len(best.fresh) > rules.SEEDS and len(best.fresh) % 2 == 1  # all but one
+    assert best.score == pytest.approx(0.1, abs=0.02)
 
 
 # -- constants -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,13 +39,20 @@ def run(arguments: argparse.Namespace) -> None:
             told = (f"{_better(r, row is rows[0])} on {_place(r)}" for r in row.results)
             print(f"{row.name}: {'; '.join(told)}", flush=True)
     reference = rows[0]
-    rows.sort(key=lambda row: -(row.better or 0.0))
+    rows.sort(key=lambda row: -_rank(row, row is reference))
     if arguments.json:
         objective = arguments.objective or Config().objective
         facts = {"tasks": list(names), "objective": objective, "tuning": TUNING, "pairs": PAIRS}
         print(json.dumps({**facts, "programs": [_json(row) for row in rows]}, indent=2))
     else:
         Console().print(_table(rows, reference))
+
+
+def _rank(row: Ranked, reference: bool) -> float:
+    """The best first, and last what failed."""
+    if row.better is None and not reference:
+        return -math.inf
+    return row.better or 0.0
 
 
 def _better(result: Result, reference: bool) -> str:

@@ -12,7 +12,7 @@ from evolve.judge.searched import Searched
 from evolve.library.options import rung_of, worker_count
 from evolve.library.verdict import compared
 from evolve.search.config import Config
-from evolve.search.log import START, RunLog
+from evolve.search.log import RunLog
 from evolve.session import run_setup
 from evolve.workers import open_pool
 from primitives.text import from_text
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     with RunLog.open(Path(arguments.run), write=True) as log:
         programs = _champion(log)
         config = Config.from_json(log.meta("config"))
-        workers = worker_count(arguments.workers, config)
+        workers = worker_count(arguments.workers, config.tasks)
         with open_pool(run_setup(log, config), workers) as pool:
             searched = Searched(log, pool, lambda doing: None)
             for task, text in programs.items():
@@ -52,7 +52,7 @@ def _champion(log: RunLog) -> dict[str, str]:
             f"'{log.folder}' was not judged to its end; "
             f"'evolve resume {quoted(log.folder)}' does it"
         )
-    if found["champion"]["id"] == START:
+    if ending.is_start(log):
         raise BadInput(
             f"the champion of '{log.folder}' is the tuned start itself, so there is nothing "
             f"to compare; 'evolve resume {quoted(log.folder)} --budget 30m' searches on"

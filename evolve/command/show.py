@@ -91,7 +91,7 @@ def _print_champion(s: dict[str, Any], console: Console) -> None:
     constants = _CONSTANTS[(baseline["tuned"] or {}).get("constants", "as given")]
     losses = _losses(baseline)
     _out(console, f"baseline   #{baseline['id']}: {losses}, the start program, {constants}")
-    if champion["id"] == baseline["id"]:
+    if champion["is_start"]:
         _out(console, "champion   none: no program was found that is better than the tuned start")
     else:
         value = f"fitness {signed(champion['fitness'])}"

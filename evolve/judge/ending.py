@@ -20,6 +20,8 @@ OVERFITTING, BASELINE, LEADERS = "overfitting", "baseline", "leaders"
 STAGES = (TOURNAMENT, CHAMPION, COMPARISONS, OVERFITTING, BASELINE, LEADERS)
 #: What stands between what was left out and the command that does it.
 OUTSIDE = "; outside the budget: "
+#: The kind of an event that keeps the start program as it was tuned for the closing.
+TUNED_START = "tuned start"
 #: The kind of an event of `evolve funnel`: outside the budget, so that no run compares it.
 RUNG = "rung"
 
@@ -71,7 +73,8 @@ def cost_before(log: RunLog, end: int) -> int:
 def is_closed(log: RunLog) -> bool:
     """Whether nothing of the closing is missing."""
     share = log.meta("config").get("closing_share", 0)
-    return finished(log) is not None and (not share or stage(log, STAGES[-1]) is not None)
+    ((rows,),) = log.select("SELECT count(*) FROM programs")
+    return finished(log) == rows and (not share or stage(log, STAGES[-1]) is not None)
 
 
 def champion_at_end(log: RunLog) -> int | None:
@@ -83,12 +86,14 @@ def champion_at_end(log: RunLog) -> int | None:
 def heldout(log: RunLog) -> list[dict[str, Any]] | None:
     """Champion against tuned start on held-out data, for each task and rung; None before."""
     found = stage(log, COMPARISONS)
-    if found is None:
-        return None
+    return None if found is None else [_compared(data) for data in _rows(log, found).values()]
+
+
+def _rows(log: RunLog, found: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """The comparisons of the closing, and those made later, by task and rung."""
     end = finished(log)
     later = [data for at, _, data in log.events(RUNG) if at == end]
-    rows = {(data["task"], data["rung"]): data for data in [*found["comparisons"], *later]}
-    return [_compared(data) for data in rows.values()]
+    return {(data["task"], data["rung"]): data for data in [*found["comparisons"], *later]}
 
 
 def _compared(data: dict[str, Any]) -> dict[str, Any]:
@@ -119,10 +124,32 @@ def overfitting(log: RunLog) -> list[dict[str, Any]] | None:
 
 def left_out(log: RunLog) -> list[str]:
     """What the closing left out for want of budget, each with the command that does it."""
-    found = [(stage(log, kind) or {}).get("left_out") for kind in STAGES]
+    stages = {kind: stage(log, kind) or {} for kind in STAGES}
+    if stages[COMPARISONS] and _has_larger_rungs(log, stages[COMPARISONS]):
+        del stages[COMPARISONS]  # it was left out, but somebody has done it since
+    found = [data.get("left_out") for data in stages.values()]
     if any(map(is_given, log.meta("config")["tasks"])):
         found = [text and text.partition(OUTSIDE)[0] for text in found]  # no command finds them
-    return [text.replace("RUN", quoted(log.folder)) for text in found if text]
+    return [text.replace(" RUN ", f" {quoted(log.folder)} ") for text in found if text]
+
+
+def _has_larger_rungs(log: RunLog, found: dict[str, Any]) -> bool:
+    """Whether every task was compared at a larger rung, too."""
+    rows = _rows(log, found)
+    larger = {task for task, rung in rows if rung > 1}
+    return larger == {task for task, _ in rows}
+
+
+def is_start(log: RunLog) -> bool | None:
+    """Whether the champion is the start program itself; None before there is one.
+
+    What is left of the start when a statement goes is not.
+    """
+    found = stage(log, TOURNAMENT)
+    if found is None:
+        return None
+    own = [row["structure"] for row in found["structures"] if (row["id"], row["how"]) == (0, None)]
+    return found["champion"]["structure"] in own
 
 
 def is_discovery(log: RunLog) -> bool | None:

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from evolve.judge.heldout import SCALES
-from evolve.judge.trials import HELDOUT, Interval, Trials
+from evolve.judge.trials import AGAIN, CLOSE, COARSE, FINE, HELDOUT, REFINED, Interval, Trials
 from evolve.search.fitness import Losses
 from primitives.abstract import analyse
 from primitives.program import Program
@@ -99,6 +99,18 @@ def rank(
         known = analyse(program)
         memory = fmean(known.memory(mean_sizes(first[task].tasks)) for task in tasks)
         yield Ranked(name, known.trees, memory, tuple(results))
+
+
+def cost(tuning: int, choosing: int) -> int:
+    """About how many trainings `at_best` takes, with so many seeds for each choice."""
+    scales = len(COARSE) + 1 + len(FINE)
+    return round(choosing * (scales + tuning * (1 + REFINED) + 2 * AGAIN))
+
+
+def cost_of_place(rung: int, pairs: int, choosing: int) -> int:
+    """About how many more it takes to compare a program at a rung."""
+    scales = choosing * (1 + len(SCALES) + CLOSE * AGAIN) if rung > 1 else 0
+    return scales + pairs
 
 
 def at_best(trials: Trials, program: Program, tuning: int) -> Program:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from evolve.budget import SECONDS
 from evolve.judge import ending, tuning
 from evolve.judge.tournament import CHOOSING, Judge
 from evolve.judge.trials import Trained, Training, Trainings, Trials
@@ -68,7 +69,8 @@ class Searched:
         #: Trials of the closing, and what earlier stages cost, of earlier closings too.
         self._trials: list[tuple[int, Trials]] = []
         self._before = self._earlier = ending.cost_before(log, self.here)
-        self._judges: dict[str, Judge] = {}
+        self._tasks: dict[str, Trials] = {}
+        self._starts: dict[str, Program] = {}
 
     def trials(
         self,
@@ -91,33 +93,62 @@ class Searched:
             tasks=tasks,
             rung=rung,
             trainings=None if outside else self._trainings,
+            limit=self.config.time_limit,
             watch=lambda: self.watch(doing),
         )
         if not outside:
             self._trials.append((rung, trials))
         return trials
 
-    def judges(self) -> dict[str, Judge]:
-        """The tasks of the tournament, those of the search first."""
-        if not self._judges:
+    @property
+    def tasks(self) -> dict[str, Trials]:
+        """The trainings of the tournament by task, those of the search first."""
+        if not self._tasks:
             own = [name for name in self.config.tasks if name in self.config.judge_tasks]
+            doing = "judging structures, each at its best"
             for name in dict.fromkeys([*own, *self.config.judge_tasks]):
-                trials = self.trials("judging structures, each at its best", tasks=[name])
-                self._judges[name] = Judge(trials, self.start(name))
-        return self._judges
+                self._tasks[name] = self.trials(doing, tasks=[name])
+        return self._tasks
+
+    def judges(self) -> dict[str, Judge]:
+        """The tasks of the tournament, each with its start program."""
+        return {name: Judge(trials, self.start(name)) for name, trials in self.tasks.items()}
 
     @property
     def steps(self) -> int:
-        return sum(judge.trials.longest for judge in self.judges().values())
+        return sum(trials.longest for trials in self.tasks.values())
 
     def start(self, task: str) -> Program:
         """The start program with its constants on a task: tuned, if the run's were."""
-        given = self.log.meta("tuned_start")
         if self.config.tasks == (task,) or not self.config.tune_start:
-            return from_text((given or {"program": self.config.start})["program"])
-        doing = f"looking up the tuned start program on {task}"
+            given = self.log.meta("tuned_start") or {"program": self.config.start}
+            return from_text(given["program"])
+        if task not in self._starts:
+            known = {
+                data["task"]: data["program"] for _, _, data in self.log.events(ending.TUNED_START)
+            }
+            self._starts[task] = from_text(known.get(task) or self._tuned(task))
+        return self._starts[task]
+
+    def _tuned(self, task: str) -> str:
+        """The start program tuned on a task that the search did not see alone.
+
+        Outside of the budget, since most are recorded; what a time allows for one that is not is
+        kept with the run.
+        """
+        doing = f"tuning the constants of the start program on {task}"
         trials = self.trials(doing, tasks=[task], choosing=tuning.SEEDS, outside=True)
-        return from_text(tuning.tuned(trials, self.config.start).program)
+        budget = self.log.events("budget")[-1][2]
+        seconds = None
+        if budget["kind"] == SECONDS:
+            share = tuning.SHARE * self.config.closing_share / len(self.tasks)
+            seconds = share * budget.get("added", budget["until"])
+        program = tuning.tuned(trials, self.config.start, seconds).program
+        if trials.count:
+            data = {"task": task, "program": program, "steps": trials.steps}
+            with self.log.transaction():
+                self.log.add_event(self.here, ending.TUNED_START, data, True)
+        return program
 
     def program(self, number: int) -> Program:
         """A program of the run."""
@@ -138,7 +169,19 @@ class Searched:
         """What this one may still cost."""
         share = self.config.closing_share
         ((searched,),) = self.log.select("SELECT total(steps) FROM programs")
-        return float(searched * share / (1 - share) - self.spent())
+        left = float(searched * share / (1 - share) - self.spent())
+        budget = self.log.events("budget")[-1][2]
+        added = budget.get("added", budget["until"])
+        if budget["kind"] != SECONDS or added >= budget["until"]:
+            return left
+        # The run was gone on with for a time: that is what this closing has its share of.
+        return min(left, share * added / self.seconds_each - (self.spent() - self._earlier))
+
+    @property
+    def seconds_each(self) -> float:
+        """What a training step took so far."""
+        ((seconds,),) = self.log.select("SELECT total(seconds) FROM sessions")
+        return float(seconds / max(self.log.training_steps(), 1))
 
     def stage(self, kind: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a stage of the closing came to: read from the log, or made and stored there."""
@@ -146,7 +189,7 @@ class Searched:
         if known is not None:
             self._before = self._earlier + known["cost"]
             self._trials.clear()
-            self._judges.clear()
+            self._tasks.clear()
             return known
         data = {**make(), "cost": self.spent() - self._earlier}
         self.watch("closing the run")  # a signal may have ended a child early: store nothing

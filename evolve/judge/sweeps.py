@@ -12,8 +12,9 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from evolve.judge import ranking
 from evolve.judge.ranking import at_best
-from evolve.judge.trials import HELDOUT, Trials, scaled
+from evolve.judge.trials import AGAIN, CLOSE, HELDOUT, Trials, scaled
 from evolve.search.fitness import Losses
 from primitives.program import RATE, UPDATE, WEIGHTS, Program, Statement
 from primitives.text import to_text
@@ -37,8 +38,8 @@ def cost(sweep: str, programs: int, tuning: int, choosing: int) -> int:
     if sweep == LR_DECAY:
         places = len(RATES) * len(DECAYS) * SEEDS
     else:
-        places = len(BATCHES) * ((1 + len(SCALES)) * choosing + SEEDS)
-    return programs * (tuning * choosing + places)
+        places = len(BATCHES) * ((1 + len(SCALES) + CLOSE * AGAIN) * choosing + SEEDS)
+    return programs * (ranking.cost(tuning, choosing) + places)
 
 
 def over_rates(trials: Trials, programs: Named, tuning: int) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evolve.judge.constants import GENERATION, Constants
-from evolve.judge.trials import CHECK, Trials
+from evolve.judge.trials import CHECK, Trials, deciding
 from evolve.search.fitting import rescaled
 from evolve.search.probe import Stretch
 from primitives.abstract import analyse
@@ -266,17 +266,22 @@ class Tournament:
     def _train(self, structures: Sequence[Structure], seeds: int) -> None:
         """Each of them on so many fresh seeds, if it was trained on fewer."""
         behind = [s for s in structures if not s.failed and len(s.fresh) < seeds]
+        rows = {
+            name: judge.trials.one_by_one(
+                [judge.baseline, *(s.tuned[name] for s in behind)], deciding(seeds)
+            )
+            for name, judge in self._judges.items()
+        }
+        # A seed on which the start failed, by the machine's fault maybe, tells of no structure.
+        starts = zip(*(base for base, *_ in rows.values()), strict=True)
+        told = [i for i, losses in enumerate(starts) if all(losses)]
         for name, judge in self._judges.items():
             gain = judge.gain()
-            base, *found = judge.trials.deciding(
-                [judge.baseline, *(s.tuned[name] for s in behind)], seeds
-            )
+            base, *found = rows[name]
             for structure, losses in zip(behind, found, strict=True):
-                if base is None or losses is None:
-                    structure.failed = True
-                    continue
-                pairs = zip(base[name], losses[name], strict=True)
-                structure.scores[name] = [(b - x) / gain for b, x in pairs]
+                pairs = [(base[i], losses[i]) for i in told]
+                structure.failed |= any(own is None for _, own in pairs)
+                structure.scores[name] = [(b[name] - x[name]) / gain for b, x in pairs if b and x]
 
 
 def screening_cost(structures: int, count: int) -> tuple[int, int]:
@@ -315,13 +320,13 @@ def difference(structure: Structure, best: Structure) -> tuple[float, float]:
     """
     if structure is best:
         return 0.0, 0.0
-    mean, error = _seed_by_seed(structure, best)
+    mean, error = seed_by_seed(structure, best)
     if mean == math.inf:
         return mean, 0.0
     return mean, math.sqrt(error**2 + 2 * TUNING**2 / len(best.scores))
 
 
-def _seed_by_seed(structure: Structure, best: Structure) -> tuple[float, float]:
+def seed_by_seed(structure: Structure, best: Structure) -> tuple[float, float]:
     """The same, with the error of the seeds alone."""
     count = min(len(structure.fresh), len(best.fresh))
     if count < 2:
@@ -341,7 +346,7 @@ def in_question(structures: Sequence[Structure]) -> list[Structure]:
     near = []
     for structure in structures:
         mean, error = difference(structure, best)
-        known = _seed_by_seed(structure, best)[1] <= ERROR
+        known = seed_by_seed(structure, best)[1] <= ERROR
         known = known or min(len(structure.fresh), len(best.fresh)) >= MOST_SEEDS
         if structure is not best and mean <= CLEAR * error and not known:
             near.append(structure)

@@ -8,7 +8,7 @@ loss and L_ref the reference's mean; below zero is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
@@ -38,8 +38,6 @@ FINE = tuple(10.0 ** (k / 8) for k in (-3, -2, -1, 1, 2, 3))
 REFINED = 1 / 3
 #: So many of the best scales are tried once more, on so many times the seeds for choosing.
 CLOSE, AGAIN = 2, 4
-#: The longest a training of one seed may take, in seconds, at the first rung.
-_LIMIT = 60.0
 
 
 class Interval(NamedTuple):
@@ -108,6 +106,8 @@ class Trials:
         rung: the size of the tasks, 1, 10 or 100.
         batch: how many times the tasks' batch, in as many steps fewer.
         trainings: known from before; those that are done are added.
+        limit: seconds that a training of one seed may take at the first rung, if its task does not
+            say more.
         watch: called often while trainings are waited for; it may raise.
 
     Attributes:
@@ -132,11 +132,13 @@ class Trials:
         rung: int = 1,
         batch: float = 1.0,
         trainings: Trainings | None = None,
+        limit: float = 60.0,
         watch: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._rung = rung
         self._batch = batch
+        self._limit = limit
         self._watch = watch
         self.answered = 0
         self.failure = ""
@@ -159,32 +161,39 @@ class Trials:
         asked = {"action": "prepare", "rung": self._rung, "shares": []}
         asked["tasks"] = list(self._tasks)
         self._pool.submit(0, {**self._pool.setup.request, **asked}, START_LIMIT)
-        answer = self._answers(1)[0]
+        (answer,) = self._answers(1)
         if "tasks" not in answer:
             raise BadInput(answer.get("error") or answer["detail"])
         tasks: dict[str, Any] = answer["tasks"]
         return tasks
 
-    def _answers(self, count: int) -> dict[int, dict[str, Any]]:
-        """The answers to so many requests, by key."""
+    def _answers(self, count: int) -> Iterator[dict[str, Any]]:
+        """The answers to so many requests in the order of their keys, as soon as they are there."""
         found: dict[int, dict[str, Any]] = {}
-        while len(found) < count:
-            self._watch()
-            finished = self._pool.next(0.5)
-            if finished is not None:
-                self.answered += 1
-                found[finished.key] = finished.answer
-                if "detail" in finished.answer:
-                    self.failure = f"{finished.answer['outcome']}: {finished.answer['detail']}"
-        return found
+        for key in range(count):
+            while key not in found:
+                self._watch()
+                finished = self._pool.next(0.5)
+                if finished is not None:
+                    self.answered += 1
+                    found[finished.key] = finished.answer
+                    if "detail" in finished.answer:
+                        self.failure = f"{finished.answer['outcome']}: {finished.answer['detail']}"
+            yield found.pop(key)
 
     def losses(
         self, programs: Sequence[Program], seeds: Sequence[int], split: str = VALIDATION
     ) -> list[Losses | None]:
         """The final losses of each program for each task and seed; None if a training failed."""
+        return [self._gathered(rows) for rows in self.one_by_one(programs, seeds, split)]
+
+    def one_by_one(
+        self, programs: Sequence[Program], seeds: Sequence[int], split: str = VALIDATION
+    ) -> list[list[dict[str, float] | None]]:
+        """The same seed by seed: for each task the loss; None where the training failed."""
         wanted = [[self._training(program, seed, split) for seed in seeds] for program in programs]
         found = self._trained(dict.fromkeys(each for group in wanted for each in group))
-        return [self._gathered([found[each] for each in group]) for group in wanted]
+        return [[found[each].losses for each in group] for group in wanted]
 
     def _training(self, program: Program, seed: int, split: str) -> Training:
         share = 1.0
@@ -196,13 +205,14 @@ class Trials:
         """What trainings come to, those from before included."""
         found = {each: self._trainings.get(each) for each in wanted}
         missing = [each for each, known in found.items() if known is None]
-        least = _LIMIT * self._rung * len(self._tasks) * max(1.0, 1 / self._batch)
+        least = self._limit * self._rung * len(self._tasks) * max(1.0, 1 / self._batch)
         limit = time_limit(self.tasks, self._tasks, 1, least)
         for key, each in enumerate(missing):
             self._pool.submit(key, _request(each), limit)
-        answers = self._answers(len(missing))
-        done = {each: _trained(answers[key]) for key, each in enumerate(missing)}
-        self._trainings.add(done)
+        done = {}
+        for each, answer in zip(missing, self._answers(len(missing)), strict=True):
+            done[each] = _trained(answer)
+            self._trainings.add({each: done[each]})
         whole = {each: done[each] if known is None else known for each, known in found.items()}
         for each in whole.keys() - self._asked:
             self.count += 1
@@ -210,8 +220,7 @@ class Trials:
         self._asked |= whole.keys()
         return whole
 
-    def _gathered(self, found: Sequence[Trained]) -> Losses | None:
-        rows = [each.losses for each in found]
+    def _gathered(self, rows: Sequence[dict[str, float] | None]) -> Losses | None:
         if any(row is None for row in rows):
             return None
         return {task: [row[task] for row in rows if row] for task in self._tasks}
@@ -234,9 +243,10 @@ class Trials:
         return fmean(self._untrained.values())
 
     def mean(self, program: Program, seeds: int) -> float:
-        """The mean loss of a program on seeds for deciding; infinite if a training failed."""
-        (losses,) = self.deciding([program], seeds)
-        return math.inf if losses is None else fmean(fmean(losses[t]) for t in self._tasks)
+        """The mean loss of a program on seeds for deciding; infinite if every training failed."""
+        (rows,) = self.one_by_one([program], deciding(seeds))
+        known = [row for row in rows if row]
+        return fmean(fmean(row[t] for row in known) for t in self._tasks) if known else math.inf
 
     def level(self, losses: Losses | None) -> float:
         """One number to choose by: the mean over tasks of L / U; infinite if one failed."""
@@ -311,7 +321,7 @@ class Trials:
         self, programs: Sequence[Program], pairs: int, split: str = VALIDATION
     ) -> list[Losses | None]:
         """The losses of programs on seeds that nothing was chosen on."""
-        return self.losses(programs, [FIRST_DECIDING + i for i in range(pairs)], split)
+        return self.losses(programs, deciding(pairs), split)
 
     def excess(
         self, program: Program, reference: Program, pairs: int, split: str = VALIDATION
@@ -329,6 +339,11 @@ class Trials:
         error = float(stdtrit(pairs - 1, 0.975)) * stdev(values) / math.sqrt(pairs)
         mean = fmean(values)
         return Interval(mean, mean - error, mean + error, pairs)
+
+
+def deciding(count: int) -> list[int]:
+    """So many seeds that nothing was chosen on, the first always the same."""
+    return [FIRST_DECIDING + i for i in range(count)]
 
 
 def scaled(program: Program, factor: float) -> Program:

@@ -37,6 +37,8 @@ from primitives.text import from_text, to_text
 FIRST, LARGER, SEEDS = 280, 64, 2
 #: Factors of the update that are tried at a larger rung beside 1.
 FACTORS = (0.125, 0.25, 0.5, 2.0)
+#: Of a time this share at most is for it.
+SHARE = 0.25
 SHIPPED = Path(__file__).with_name("tunings.json")
 _CACHE = "tunings.json"
 
@@ -102,7 +104,8 @@ def tuned_start(
     start = config.start
     if not (config.tune_start and from_text(start).constants):
         return {"program": start, "constants": "as given", "tuning": None}
-    trials = Trials(pool, SEEDS, watch=lambda: watch(trials.answered))
+    limit = config.time_limit
+    trials = Trials(pool, SEEDS, limit=limit, watch=lambda: watch(trials.answered))
     recorded = shipped(trials.tasks, 1, start) is not None
     found = tuned(trials, start, seconds)
     source = "recorded" if recorded else "tuned" if trials.count else "kept"

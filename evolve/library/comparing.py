@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evolve.errors import BadInput
-from evolve.judge import sweeps
+from evolve.judge import ranking, sweeps
 from evolve.judge.ranking import Ranked, rank
 from evolve.judge.trials import Trials
 from evolve.library.exported import require
@@ -46,7 +46,8 @@ def compared(
         raise BadInput("there is nothing to compare; name two programs or more")
     memory = _memory(programs, objective)
     names, rungs = task_names(tasks), sorted({1, rung_of(rung)})
-    total = len(programs) * (TUNING * SEEDS + PAIRS) * len(names)
+    places = sum(ranking.cost_of_place(at, PAIRS, SEEDS) for at in rungs)
+    total = len(programs) * len(names) * (ranking.cost(TUNING, SEEDS) + places)
     with trials_pool(names, workers, total) as pool:
 
         def make(task: str, at: int) -> Trials:

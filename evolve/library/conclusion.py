@@ -33,7 +33,7 @@ def conclusion(s: dict[str, Any], start: str) -> Iterator[str]:
     champion, baseline = s["champion"], s["baseline"]
     if champion is None or baseline is None:
         yield _NOTHING
-    elif champion["id"] == baseline["id"]:
+    elif champion["is_start"]:
         yield f"No program was found that trains better than {start} with tuned constants."
     else:
         yield from _found(s, start)
@@ -65,7 +65,7 @@ def found_sentence(s: dict[str, Any], start: str) -> str:
     champion, baseline = s["champion"], s["baseline"]
     if champion is None or baseline is None:
         return _NOTHING
-    if champion["id"] == baseline["id"]:
+    if champion["is_start"]:
         return f"No program was found that trains better than {start} with tuned constants."
     text = champion["simplified"] or champion["live_program"]
     what = "" if champion["identity"] is None else f" It {_what(champion['identity'], text)}."

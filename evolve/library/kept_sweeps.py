@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from evolve.judge.sweeps import BATCH, LR_DECAY
-from evolve.search.log import FILE, RunLog
+from evolve.programs import run_of
+from evolve.search.log import RunLog
 from evolve.summary import programs as count_of
 
 #: What can be swept: the two grids of trainings, and the time of a step.
@@ -25,11 +25,11 @@ def kept(programs: Sequence[str]) -> Iterator[RunLog | None]:
     Raises:
         RunBusy: if a search goes on there.
     """
-    folder = next((name for name in programs if (Path(name) / FILE).is_file()), None)
-    if folder is None:
+    runs = [folder for folder, number in map(run_of, programs) if folder and number is None]
+    if not runs:
         yield None
         return
-    with RunLog.open(Path(folder), write=True) as log:
+    with RunLog.open(runs[0], write=True) as log:
         yield log
 
 

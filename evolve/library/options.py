@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from evolve.errors import BadInput
-from evolve.search.config import Config
 from proxy_tasks.catalog import CATALOG, TaskError, resolve, resources
 
 #: The sizes of tasks, by their names.
@@ -46,26 +45,26 @@ def whole_number(option: str, text: str) -> int:
     return int(text)
 
 
-def worker_count(text: str, config: Config, tasks: Iterable[str] | None = None) -> int:
+def worker_count(text: str, tasks: Iterable[str], in_flight: int | None = None) -> int:
     """How many workers are asked for; `auto` is as many as the cores of this machine have room for.
 
     Arguments:
         text: `auto` or a number.
-        config: of the run.
-        tasks: that workers train, where they are not those of the search.
+        tasks: that workers train.
+        in_flight: trainings that may be asked for at a time; None: any number.
 
     Raises:
         BadInput: if it is neither.
     """
     if text == "auto":
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        cores = resources(config.tasks if tasks is None else tasks).cpus
-        return min(max((count or 1) // cores, 1), config.in_flight)
+        room = max((count or 1) // resources(tasks).cpus, 1)
+        return room if in_flight is None else min(room, in_flight)
     if not text.isdecimal():
         raise BadInput(f"--workers is '{text}'; it must be auto, 0 or a whole number above 0")
-    if int(text) > config.in_flight:
+    if in_flight is not None and int(text) > in_flight:
         print(
-            f"warning: of {text} workers only {config.in_flight} can be busy; a new run may have "
+            f"warning: of {text} workers only {in_flight} can be busy; a new run may have "
             f"more with --in-flight {6 * int(text)}",
             file=sys.stderr,
         )

@@ -70,10 +70,10 @@ class Run:
         """
         from evolve.library.optimizer import Optimizer
         from evolve.programs import load_program
-        from evolve.summary import baseline_number, champion_number
+        from evolve.summary import is_better
 
         with self._log() as log:
-            if champion_number(log) in (None, baseline_number(log)):
+            if not is_better(log):
                 return None
         return Optimizer(load_program(str(self.folder)), str(self.folder))
 
@@ -178,7 +178,7 @@ class Run:
                 _check_agreement(own, config)
             if not log.events("budget"):  # it ended before its search began
                 added.insert(0, parse_budget(log.meta("budget")))
-            count = worker_count(str(workers), own)
+            count = worker_count(str(workers), own.tasks, own.in_flight)
             try:
                 check_names(tuple(name for name in own.tasks if ":" in name))
                 _session(log, own, count, address, added, progress, interruption)
@@ -247,7 +247,7 @@ def run(
     settings |= {key: value for key, value in given.items() if value is not None}
     own = configured(settings)
     check_names((*own.tasks, *own.judge_tasks))
-    count = worker_count(str(workers), own)
+    count = worker_count(str(workers), own.tasks, own.in_flight)
     folder = Path(out) if out is not None else _free_folder()
     interruption = Interruption(resuming(folder, own.tasks))
     with (

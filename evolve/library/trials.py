@@ -69,7 +69,7 @@ def trials_pool(names: tuple[str, ...], count: str, total: int | None = None) ->
         path=search_path(),
         resources=resources(names),
     )
-    return cast(Pool, Watched(open_pool(setup, worker_count(count, Config(), names)), total))
+    return cast(Pool, Watched(open_pool(setup, worker_count(count, names)), total))
 
 
 def judges(

@@ -16,7 +16,7 @@ _NOT_A_DISCOVERY = "not a discovery: the run began with this family of programs"
 def closing_lines(s: dict[str, Any]) -> Iterator[str]:
     """How the champion did on held-out data, its name, and what was left out."""
     champion, heldout = s["champion"], s["heldout"]
-    if heldout is not None and champion["id"] == s["baseline"]["id"]:
+    if heldout is not None and champion["is_start"]:
         yield f"held out   {_SAME}"
     elif heldout is not None:
         yield from (f"held out   {compared(row)}" for row in heldout)

@@ -49,7 +49,7 @@ def context(log: RunLog) -> dict[str, Any]:
     """What the template shows."""
     found = facts(log)
     champion, baseline = found["champion"], found["baseline"]
-    better = bool(champion and baseline and champion["id"] != baseline["id"])
+    better = bool(champion and not champion["is_start"])
     text = champion["simplified"] or champion["live_program"] if better else None
     program = None if text is None else live_program(from_text(text))
     return {

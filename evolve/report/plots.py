@@ -165,15 +165,17 @@ def rates(sweep: Mapping[str, Any]) -> str:
     """The loss over learning rate and decay, a panel for each program; a ring marks the lowest."""
     rows = sweep["programs"]
     grids = [_grid(row["cells"]) for row in rows]
-    low, high = np.nanmin(grids), np.nanmax(grids)
+    known = [loss for grid in grids for loss in grid.flat if not np.isnan(loss)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(7.0, 0.6 + 1.9 * len(rows)), layout="constrained")
         panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
         for axes, row, grid in zip(panels, rows, grids, strict=True):
             shown = axes.pcolormesh(grid, vmin=low, vmax=high, cmap="viridis_r", edgecolors="face")
-            place = np.unravel_index(np.nanargmin(grid), grid.shape)
-            axes.plot(place[1] + 0.5, place[0] + 0.5, "o", markersize=11, markeredgewidth=2.5,
-                      markerfacecolor="none", markeredgecolor="#ff4f00")  # fmt: skip
+            if not np.isnan(grid).all():  # else every training failed
+                place = np.unravel_index(np.nanargmin(grid), grid.shape)
+                axes.plot(place[1] + 0.5, place[0] + 0.5, "o", markersize=11, markeredgewidth=2.5,
+                          markerfacecolor="none", markeredgecolor="#ff4f00")  # fmt: skip
             axes.set_yticks(np.arange(len(sweep["decay"])) + 0.5, map(_short, sweep["decay"]))
             axes.set_ylabel("weight decay")
             axes.set_title(row["program"], fontsize=11, loc="left")

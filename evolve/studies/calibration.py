@@ -86,7 +86,7 @@ def measure(
     )
     memory = len(analyse(first).slots) if objective == EQUAL_MEMORY else None
     began = time.time()
-    with open_pool(setup, worker_count("auto", Config())) as pool:
+    with open_pool(setup, worker_count("auto", Config().tasks)) as pool:
 
         def make(task: str, rung: int) -> Trials:
             return Trials(pool, SEEDS, memory, tasks=[task], rung=rung)

@@ -68,7 +68,7 @@ def measure(name: str) -> list[dict[str, Any]]:
     """All rules on one task: their scores on fresh seeds, and the constants they had."""
     task, start = f"evolve.studies.calibration:{name}", to_text(zoo("adamw"))
     setup = Setup({"program": start, "tasks": [task], "rung": 1, "seeds": [0], "stretch": True})
-    with open_pool(setup, worker_count("auto", Config())) as pool:
+    with open_pool(setup, worker_count("auto", Config().tasks)) as pool:
         trials = Trials(pool, CHOOSING, memory=2)
         tuned = tuning.tuned(Trials(pool, tuning.SEEDS), start)
         baseline = from_text(tuned.program)

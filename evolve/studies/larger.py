@@ -109,7 +109,7 @@ def trainings(own: Callable[[], list[dict[str, Any]]]) -> Iterator[tuple[float, 
     """The factor and the seed of each training of a program, given what was done so far."""
     for factor in PEAKS:
         yield factor, CHOSEN
-    middle = chosen(own())
+    middle = chosen([row for row in own() if row.get("factor") in PEAKS])
     for beside in AROUND:
         yield beside * middle, CHOSEN
     best = chosen(own())

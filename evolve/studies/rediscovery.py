@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from evolve.judge import ending
-from evolve.search.log import MORE_SEEDS, START, Record, RunLog
+from evolve.search.log import MORE_SEEDS, Record, RunLog
 from evolve.search.probe import Stretch
 from evolve.studies.table import SEED, table
 from evolve.summary import front, summarize
@@ -115,8 +115,8 @@ def unit(
 def _lacks_the_larger_rung(run: Path) -> bool:
     """Whether a champion was compared with the start at the first rung alone."""
     with RunLog.open(run) as log:
-        rows, champion = ending.heldout(log), ending.champion_at_end(log)
-        return bool(rows) and champion != START and all(row["rung"] == "x1" for row in rows or [])
+        rows, same = ending.heldout(log), ending.is_start(log)
+        return bool(rows) and not same and all(row["rung"] == "x1" for row in rows or [])
 
 
 def commit() -> str:

@@ -16,7 +16,14 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from evolve.judge.tournament import Structure, Tournament, best_of, champion, difference
+from evolve.judge.tournament import (
+    Structure,
+    Tournament,
+    best_of,
+    champion,
+    difference,
+    seed_by_seed,
+)
 from evolve.judge.trials import Trials
 from evolve.search.fitting import factor, rescaled
 from evolve.search.mutation import (
@@ -100,9 +107,9 @@ class Ablation:
             tuned = {name: round_constants(p, digits) for name, p in best.tuned.items()}
             rounded = Structure(best.program, best.starts, tuned=tuned)
             self.tournament.score([best, rounded])
-            mean, error = difference(rounded, best)
+            mean, error = seed_by_seed(rounded, best)  # nothing was tuned, so no luck of tunings
             if mean <= error:
-                shown = {"loss_of_quality": _loss(rounded, best)}
+                shown = {"loss_of_quality": {**(_loss(rounded, best) or {}), "error": error}}
                 best.tuned = tuned
                 how = f"constants rounded to {digits} significant digit{'s' if digits > 1 else ''}"
                 return Step(ABLATION, how, before, tuned[self.task], shown)
