@@ -179,12 +179,12 @@ def test_what_had_no_time_for_the_larger_rung_is_compared_there_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     RunLog.create(tmp_path / "run", {"config": config().to_json(), "provenance": {}}).close()
-    monkeypatch.setattr(study.ending, "champion_at_end", lambda log: 7)
+    monkeypatch.setattr(study.ending, "is_start", lambda log: False)
     for rungs, lacks in (([], False), (["x1", "x1"], True), (["x1", "x10"], False)):
         rows = [{"rung": rung} for rung in rungs]
         monkeypatch.setattr(study.ending, "heldout", lambda log, rows=rows: rows)
         assert study._lacks_the_larger_rung(tmp_path / "run") is lacks
-    monkeypatch.setattr(study.ending, "champion_at_end", lambda log: 0)
+    monkeypatch.setattr(study.ending, "is_start", lambda log: True)
     monkeypatch.setattr(study.ending, "heldout", lambda log: [{"rung": "x1"}])
     assert not study._lacks_the_larger_rung(tmp_path / "run")
 
