@@ -211,7 +211,7 @@ def run(
         seed: of every random choice; by default 0.
         tasks: names, or objects of yours (`evolve.torch_task`, `proxy_tasks.task.Task`), or a
             single one; by default the built-in text.
-        out: the run folder, which must not exist; by default `runs/1`, `runs/2`, ...
+        out: the run folder, which must not exist or be empty; by default `runs/1`, `runs/2`, ...
         start: the program to begin with: a name, RUN#ID, a run folder or a file; by default AdamW.
         objective: `equal-memory` (the default) or `loss`.
         language: `paper` (the default), or `extended`, which sees rows and columns of weights.
