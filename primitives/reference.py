@@ -139,6 +139,7 @@ def run_step(
     gradient: Sequence[Array],
     slots: dict[str, list[Array]],
     rate: float,
+    show: Callable[[Any], None] = lambda value: None,
 ) -> Step:
     """One step of a program: `(update, slots)`, each a list of float32 arrays.
 
@@ -146,12 +147,14 @@ def run_step(
         weights, gradient: float32 arrays of the same shapes, at least one.
         slots: the value of every slot of the program, as `zero_slots` shapes it.
         rate: the value of the schedule.
+        show: called with the value of each statement, a `Tree` or a number.
     """
     env: dict[str, Any] = {name: _value(program, name, leaves) for name, leaves in slots.items()}
     env |= {WEIGHTS: Tree(weights), GRADIENT: Tree(gradient), RATE: np.float32(rate)}
     for statement in program.statements:
         arguments = [env[a] if isinstance(a, str) else np.float32(a) for a in statement.arguments]
         env[statement.target] = apply(statement.function, *arguments)
+        show(env[statement.target])
     update = _leaves(env[UPDATE], [np.shape(leaf) for leaf in weights])
     return update, {s: _leaves(env[s], shapes_of(program, s, weights)) for s in program.slots}
 

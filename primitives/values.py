@@ -155,6 +155,7 @@ def _order(values: Sequence[Value], final: dict[str, int]) -> list[int] | None:
 
 def _names(values: Sequence[Value], final: dict[str, int], order: Sequence[int]) -> dict[int, str]:
     names = {value: name for name, value in final.items()}
+    slots = {*final, *(a for v in values for a in v.arguments if isinstance(a, str))}
     place = {value: i for i, value in enumerate(order)}
     last_use: dict[Operand, int] = {}
     for index in order:
@@ -171,9 +172,16 @@ def _names(values: Sequence[Value], final: dict[str, int], order: Sequence[int])
         multiple = values[index].function == "multiply" and any(type(a) is float for a in arguments)
         if index in numbers and RATE in arguments and last_use[RATE] == index:
             names[index] = RATE
-        elif multiple and WEIGHTS in arguments and not _alive(names, "wd", place, last_use, index):
+        elif (
+            multiple
+            and WEIGHTS in arguments
+            and "wd" not in slots
+            and not _alive(names, "wd", place, last_use, index)
+        ):
             names[index] = "wd"
         else:
+            while f"x{number}" in slots:
+                number += 1
             names[index] = f"x{number}"
             number += 1
     return names

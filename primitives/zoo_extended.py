@@ -28,6 +28,15 @@ _CORRECTED = (
 )
 _MOMENTS = (*_FIRST, *_CORRECTED)
 _RATE = ("lr = lr * 0.001", "update = update * lr")
+#: Of two norms `x / y`, and 1 where an array is zero, as biases are at first.
+_RATIO = (
+    "z = sign(x)",
+    "z = 1.0 - z",
+    "y = maximum(y, 1e-30)",
+    "y = reciprocal(y)",
+    "x = x * y",
+    "x = x + z",
+)
 
 TEXTS: dict[str, _Lines] = {
     "adam-corrected": (
@@ -131,10 +140,12 @@ TEXTS: dict[str, _Lines] = {
             "d = reciprocal(x)",
             "c = sqrt(d)",
             "y = lr * lr",
-            "y = y * a",
-            "y = y / v_hat",
-            "y = y * c",
             "s = sqrt(v_hat)",
+            "n = sqrt(a)",
+            "n = n / s",
+            "n = square(n)",
+            "y = y * n",
+            "y = y * c",
             "update = g / s",
             "update = update * lr",
             "z = y * 0.5",
@@ -178,8 +189,7 @@ TEXTS: dict[str, _Lines] = {
             "update = update + wd",
             "x = norm(w)",
             "y = norm(update)",
-            "y = reciprocal(y)",
-            "x = x * y",
+            *_RATIO,
             "update = update * x",
             *_RATE,
         ),
@@ -191,9 +201,8 @@ TEXTS: dict[str, _Lines] = {
         (
             "x = norm(w)",
             "y = norm(g)",
-            "y = reciprocal(y)",
-            "x = x * y",
             "x = x * 0.001",
+            *_RATIO,
             "x = x * lr",
             "u = g * x",
             "m = m * 0.9",

@@ -10,7 +10,7 @@ sees `schedule = lr / peak_lr`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -194,7 +194,7 @@ class _Lowering:
     def result(self, apart: bool) -> Lowered:
         update, ends = self.env[UPDATE], [self.env[slot] for slot in self.slots]
         decay = find_decay(self.lines, update, ends, self.constants, (W, LR))
-        names = self._hyperparameter_names(decay)
+        names = self._hyperparameter_names(decay, ends)
         hyperparameters = [
             Hyperparameter(new, self.constants[old], self._role(old, decay))
             for old, new in names.items()
@@ -264,11 +264,13 @@ class _Lowering:
             self.peak = value
         return value == self.peak
 
-    def _hyperparameter_names(self, decay: Decay | None) -> dict[str, str]:
-        """The names of the constants that lines read."""
+    def _hyperparameter_names(
+        self, decay: Decay | None, ends: Sequence[Variable]
+    ) -> dict[str, str]:
+        """The names of the constants that lines read, and that slots end with."""
         names: dict[str, str] = {}
         count = Counter[str]()
-        for name in _names(a for line in self.lines for a in line.arguments):
+        for name in _names([*(a for line in self.lines for a in line.arguments), *ends]):
             if name not in self.constants or name in names:
                 continue
             role = self._role(name, decay)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -26,6 +27,10 @@ _USED = """
     betas own bounds given options
 """
 _TAKEN = frozenset([*_USED.split(), *dir(builtins), *keyword.kwlist, *keyword.softkwlist])
+
+
+#: What hyperparameters are called.
+_OF_HYPERPARAMETERS = re.compile(r"[bc]\d+")
 
 
 def is_taken(name: str) -> bool:
@@ -68,8 +73,9 @@ def new_names(
 def slot_names(slots: Sequence[str]) -> dict[str, str]:
     """A name for each slot of a program."""
     names: dict[str, str] = {}
+    taken = _TAKEN | {slot for slot in slots if _OF_HYPERPARAMETERS.fullmatch(slot)}
     for slot in slots:
-        names[slot] = _readable(slot, _TAKEN, dict.fromkeys(names.values(), 1), 0)
+        names[slot] = _readable(slot, taken, dict.fromkeys(names.values(), 1), 0)
     return names
 
 

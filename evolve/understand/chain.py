@@ -63,11 +63,14 @@ def proven_steps(program: Program) -> Iterator[Step]:
 
 
 def exact_steps(program: Program) -> Iterator[Step]:
-    """Dead statements out, then duplicates out and constants folded: bit for bit."""
+    """Dead statements out, then duplicates out and constants folded: bit for bit, or not at all."""
     lean = live_program(program)
     if len(lean.statements) < len(program.statements):
         count = len(program.statements) - len(lean.statements)
-        yield _exact_step(f"{count} dead statements removed", program, lean)
+        step = _exact_step(f"{count} dead statements removed", program, lean)
+        if not step.evidence["holds"]:
+            return
+        yield step
         program = lean
     analysis = analyse(program)
     try:
@@ -76,7 +79,9 @@ def exact_steps(program: Program) -> Iterator[Step]:
         return
     if len(shared.statements) < len(program.statements) or len(shared.slots) < len(program.slots):
         how = "duplicates shared, constants folded, slots that are not needed dropped"
-        yield _exact_step(how, program, shared)
+        step = _exact_step(how, program, shared)
+        if step.evidence["holds"]:
+            yield step
 
 
 def _exact_step(how: str, before: Program, after: Program) -> Step:

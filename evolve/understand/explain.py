@@ -14,8 +14,8 @@ from evolve.search.log import RunLog
 from evolve.understand.ablation import removed_statement
 from evolve.understand.stream import recorded
 from primitives.abstract import analyse
-from primitives.program import GRADIENT, RATE, WEIGHTS, Program, Statement
-from primitives.reference import Tree, apply, zero_slots
+from primitives.program import Program, Statement
+from primitives.reference import Tree, run_step, zero_slots
 from primitives.text import from_text, statement_text
 
 #: Pairs of trainings behind each loss.
@@ -80,13 +80,9 @@ def _magnitudes(program: Program) -> list[float | None]:
     slots = zero_slots(program, stream.weights[0])
     sizes = np.full((len(stream.rates), len(program.statements)), np.nan)
     for step, (weights, gradient, rate) in enumerate(zip(*stream, strict=True)):
-        env: dict[str, Any] = {name: Tree(leaves) for name, leaves in slots.items()}
-        env |= {WEIGHTS: Tree(weights), GRADIENT: Tree(gradient), RATE: np.float32(rate)}
-        for place, s in enumerate(program.statements):
-            given = [env[a] if isinstance(a, str) else np.float32(a) for a in s.arguments]
-            env[s.target] = apply(s.function, *given)
-            sizes[step, place] = _size(env[s.target])
-        slots = {name: env[name].leaves for name in program.slots}
+        values: list[Any] = []
+        _, slots = run_step(program, weights, gradient, slots, rate, values.append)
+        sizes[step] = [_size(value) for value in values]
     with np.errstate(all="ignore"):
         return [_median(column) for column in sizes.T]
 

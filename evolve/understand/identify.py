@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -41,7 +42,7 @@ from primitives.algebra.reading import (
     slot_symbol,
 )
 from primitives.algebra.rules import folded_slots, plain_signs, saturated, without_eps
-from primitives.program import UPDATE, Program
+from primitives.program import UPDATE, Program, Statement, constant
 from primitives.reference import apply
 from primitives.zoo import zoo
 
@@ -248,10 +249,20 @@ def _named(
         return None  # a drift as large as the step decides its direction alone
     if constant:
         extra = [*extra, f"a constant drift ({constant / rate:+.3g} of the step)"]
+    if pull and not _follows(decay, scale, pull / rate):
+        extra = [*extra, "a weight decay that does not follow the learning rate"]
+    if pull < 0:
+        extra = [*extra, "weights that grow"]
     parameters["learning_rate"] = rate
     if pull:
         parameters["weight_decay"] = pull / rate
     return Identity(family, not extra, parameters, extra, agreement)
+
+
+def _follows(decay: sympy.Expr, scale: sympy.Expr, share: float) -> bool:
+    """Whether the decay is the same share of the step for every value of the schedule."""
+    values = [(_at(decay, t / 8), _at(scale, t / 8)) for t in range(1, 9)]
+    return all(d is not None and s and math.isclose(d / s, share, rel_tol=1e-3) for d, s in values)
 
 
 def _functions(fresh: sympy.Expr) -> list[str]:
@@ -276,12 +287,13 @@ def _family(rule: SignRule) -> tuple[str, dict[str, float]]:
 
 def _by_formula(program: Program, what: Expressions) -> Identity | None:
     """The optimizer of the zoo with the same formulas, the numbers left out."""
-    whole, bare = _skeletons(what), _skeletons(_without_decay(what))
-    for exact, mine in ((True, whole), (False, bare)):
+    plain = _without_decay(what)
+    decays = sympy.expand(what.update - plain.update) != 0
+    for of, extra in ((what, []), (plain, ["decoupled weight decay"] if decays else [])):
+        mine = _skeletons(of)
         for name in (name for name in families(program) if name not in SIGN_METHODS):
             if mine & _known(name):
-                extra = [] if exact else ["decoupled weight decay"]
-                return Identity(name, exact, _parameters(program), extra)
+                return Identity(name, not extra, _parameters(program), extra)
     return None
 
 
@@ -293,10 +305,23 @@ def _known(name: str) -> set[str]:
 def _parameters(program: Program) -> dict[str, float]:
     from evolve.export.lowering import DECAY, lower
 
-    lowered = lower(program)
+    lowered = lower(_with_betas(program))
     named = {h.name: h.default for h in lowered.hyperparameters}
     decay = {DECAY: named.pop(DECAY)} if DECAY in named else {}
     return named | {"learning_rate": lowered.peak.default} | decay
+
+
+def _with_betas(program: Program) -> Program:
+    """Averages written as `interp(new, slot, beta)`, whichever way round they stand."""
+    old, statements = set(program.slots), []
+    for s in program.statements:
+        if s.function == "interp" and s.arguments[0] in old and s.arguments[1] not in old:
+            first, second, share = s.arguments
+            if isinstance(share, float):
+                s = Statement(s.target, s.function, (second, first, constant(1 - share)))
+        old.discard(s.target)
+        statements.append(s)
+    return program.with_statements(statements)
 
 
 def _without_decay(what: Expressions) -> Expressions:
@@ -320,30 +345,51 @@ def _orders(count: int) -> Iterator[tuple[str, ...]]:
 def _skeleton(what: Expressions, names: dict[str, str]) -> str:
     new = {slot_symbol(old): slot_symbol(name) for old, name in names.items()}
     after = {names[n]: e.xreplace(new) for n, e in what.slots.items()}
-    update = sympy.factor_terms(what.update.xreplace(new))
-    parts = [f"{name}={_shape(e, {})}" for name, e in sorted(after.items())]
-    return ";".join([*parts, f"update={_shape(update, after)}"])
+    kept = {name: sympy.expand(e).coeff(slot_symbol(name)) for name, e in after.items()}
+    parts = [f"{name}={_shape(e, {}, kept)}" for name, e in sorted(after.items())]
+    plain = _without_decay(what).update
+    decay = sympy.expand(what.update - plain)
+    terms = (what.update,) if decay == 0 else (plain, decay)  # factors do not mix them
+    shapes = [_shape(sympy.factor_terms(t.xreplace(new)), after, kept) for t in terms]
+    return ";".join([*parts, f"update={'+'.join(shapes)}"])
 
 
-def _shape(e: sympy.Expr, after: dict[str, sympy.Expr]) -> str:
-    """An expression with its coefficients left out; those of the past, which tell
-    whether a slot forgets, stay as `c`. A multiple of what a slot ends with is called so.
+def _shape(e: sympy.Expr, after: dict[str, sympy.Expr], kept: dict[str, sympy.Expr]) -> str:
+    """An expression with its coefficients left out, but for their signs.
+
+    Those of the past stay: as `c` where a slot forgets, and as `C` where it grows. A multiple of
+    what a slot ends with is called so, and so is the power of what a slot keeps, with which
+    averages are corrected.
     """
     for name, end in after.items():
-        if e.has(slot_symbol(name)) and not e.is_Symbol and sympy.cancel(e / end).is_number:
-            return f"{name}'"
+        if e.has(slot_symbol(name)) and not e.is_Symbol:
+            ratio = sympy.cancel(e / end)
+            if ratio.is_number:
+                return f"{'-' if ratio.is_negative else ''}{name}'"
     if e.is_number:
-        return "1" if e == 1 else "c"
+        return str(e) if e in (1, -1) else "-c" if e.is_negative else "c"
     if e.is_Symbol:
         return str(e)
     if e.is_Pow:
-        exponent = e.exp if e.exp.is_number else _shape(e.exp, after)
-        return f"({_shape(e.base, after)})**{exponent}"
-    parts = sorted(_shape(argument, after) for argument in e.args)
-    if e.is_Mul:
-        of_the_past = any(s.name.startswith("s") for s in e.free_symbols) and len(e.args) == 2
-        return "*".join(p for p in parts if of_the_past or p not in ("c", "1")) or "c"
-    return f"{'' if e.is_Add else e.func.__name__}({','.join(parts)})"
+        exponent = e.exp if e.exp.is_number else _shape(e.exp, after, kept)
+        base = next((f"of {name}" for name, share in kept.items() if _equal(e.base, share)), None)
+        return f"({base or _shape(e.base, after, kept)})**{exponent}"
+    parts = sorted(_shape(argument, after, kept) for argument in e.args)
+    if not e.is_Mul:
+        return f"{'' if e.is_Add else e.func.__name__}({','.join(parts)})"
+    if len(parts) == 2 and any(re.fullmatch(r"-?s\d'?", part) for part in parts):
+        number = e.as_coeff_Mul()[0]
+        grows = not after and number.is_number and not -1 < number < 1
+        return "*".join(part.replace("c", "C") if grows else part for part in parts)
+    minus = sum(part.startswith("-") for part in parts) % 2
+    left = [part.removeprefix("-") for part in parts]
+    named = "*".join(part for part in left if part not in ("c", "1")) or "c"
+    return f"-{named}" if minus else named
+
+
+def _equal(e: sympy.Expr, share: sympy.Expr) -> bool:
+    """Whether two numbers are the same, as float32 tells them apart."""
+    return bool(e.is_number and share.is_number and abs(e - share) <= 1e-6 * abs(share))
 
 
 def main() -> None:

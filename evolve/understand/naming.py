@@ -15,7 +15,7 @@ from primitives.zoo import zoo
 
 def is_sought(program: Program) -> bool:
     """Whether a program is Lion but for its constants: a run from it discovers nothing."""
-    return analyse(program).structure == analyse(zoo("lion")).structure
+    return analyse(live_program(program)).structure == analyse(zoo("lion")).structure
 
 
 def name(simplified: Program, kept: Sequence[dict[str, Any]] = ()) -> Identity:

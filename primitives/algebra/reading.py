@@ -203,5 +203,7 @@ def kind_of(expression: sympy.Expr) -> str:
     kinds = [kind_of(argument) for argument in expression.args]
     name = expression.func.__name__
     if name in BY_NAME and (BY_NAME[name].reduces or BY_NAME[name].shaped):
+        if tuple(kinds) not in BY_NAME[name].signatures:  # what cancelled was of another kind
+            raise CannotRead(f"the algebra has no {name} of {', '.join(kinds)}")
         return BY_NAME[name].signatures[tuple(kinds)]
     return joined(kinds) if kinds else SCALAR
