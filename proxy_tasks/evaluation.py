@@ -21,6 +21,8 @@ from proxy_tasks.given import unpack
 from proxy_tasks.status import FAILED, FINISHED, OUT_OF_MEMORY, Answer
 from proxy_tasks.trainer import DIVERGENCE, Trained, Trainer
 
+#: A loss below this has not diverged, however small it was at first.
+_LEAST = 0.25
 _NO_HURDLES = (np.inf, np.inf)
 #: What raised before in this process.
 _TOLD: set[str] = set()
@@ -135,7 +137,8 @@ class Evaluator:
         hurdles = request.get("hurdles") or {}
         quarter, end = hurdles.get(name, _NO_HURDLES) if first else _NO_HURDLES
         split = request["split"]
-        divergence = DIVERGENCE * abs(self._untrained_loss(trainer, seed, split))
+        untrained = abs(self._untrained_loss(trainer, seed, split))
+        divergence = DIVERGENCE * max(untrained, _LEAST)  # a loss may begin at 0
         return trainer.train(program, seed, (quarter, end), divergence, split)
 
 

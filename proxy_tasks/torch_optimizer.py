@@ -103,6 +103,9 @@ class Interpreted(torch.optim.Optimizer):
         stepped: called after each step.
     """
 
+    #: A gradient scaler always calls `step`, which then takes the scale out.
+    _step_supports_amp_scaling = True
+
     def __init__(
         self,
         params: Any,
@@ -125,12 +128,21 @@ class Interpreted(torch.optim.Optimizer):
                 loss = closure()
         given = [(p, group["lr"]) for group in self.param_groups for p in group["params"]]
         given = [(p, lr) for p, lr in given if p.grad is not None]
-        if given:
+        if given and self._unscaled([p.grad for p, _ in given]):
             with np.errstate(all="ignore"):
                 self._update([p for p, _ in given], [lr for _, lr in given])
         self.steps += 1
         self._stepped(self)
         return loss
+
+    def _unscaled(self, gradients: list[Any]) -> bool:
+        """Take a gradient scaler's factor out of them; False if some are not finite."""
+        if float(getattr(self, "found_inf", None) or 0.0):
+            return False
+        scale = getattr(self, "grad_scale", None)
+        if scale is not None:
+            torch._foreach_div_(gradients, float(scale))
+        return True
 
     def _update(self, params: list[Tensor], rates: list[Any]) -> None:
         weights = [_wide(p.detach()) for p in params]
@@ -171,6 +183,7 @@ class Interpreted(torch.optim.Optimizer):
             values = [env[a] if isinstance(a, str) else a for a in line.arguments]
             env[line.target] = apply(line.function, values, line.free)
         torch._foreach_sub_(weights, env[UPDATE].parts)
+        _keep_apart(slots, env)
         for slot, kind in self._plan.kinds.items():
             if kind == SCALAR:
                 self._numbers()[slot] = env[slot]
@@ -214,6 +227,15 @@ class Interpreted(torch.optim.Optimizer):
         numbers = [float(value) for value in values if not isinstance(value, Tensor)]
         finite = bool(torch.stack(sums).isfinite().all()) if sums else True
         return finite and bool(np.isfinite(numbers).all())
+
+
+def _keep_apart(slots: dict[str, list[Tensor]], env: dict[str, Any]) -> None:
+    """What a slot ends with may lie where another one was, which is overwritten first."""
+    owners = {t.data_ptr(): slot for slot, own in slots.items() for t in own if t.numel()}
+    for slot in slots:
+        parts = env[slot].parts
+        if any(owners.get(t.data_ptr(), slot) != slot for t in parts):
+            env[slot] = Value([t.clone() for t in parts])
 
 
 def _parts(columns: list[list[Tensor]]) -> Iterator[list[list[Tensor]]]:

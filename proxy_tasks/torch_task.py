@@ -21,6 +21,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 from proxy_tasks.task import RUNGS, SCHEDULES, Resources, Task, TaskError
@@ -43,6 +44,8 @@ class TorchTask(Task):
         maximize: whether what is yielded is better when it is higher.
         resized: whether the function takes a width.
         limit: seconds after which a training of one seed counts as hanging.
+        sources: of the training functions by rung, as the process that made the task reads them:
+            in another one the cell of a notebook has none.
     """
 
     train: Train = field(compare=False)
@@ -50,6 +53,7 @@ class TorchTask(Task):
     maximize: bool = False
     resized: bool = False
     limit: float = 600.0
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def begin(self, make_optimizer: MakeOptimizer, seed: int) -> Iterator[Any]:
         """The training, which goes on as its losses are asked for.
@@ -113,10 +117,8 @@ class TorchTask(Task):
     def fingerprint(self) -> str:
         """16 hexadecimal digits over the source of the training function and the settings."""
         train, scale = self._at_rung()
-        try:
-            source = inspect.getsource(train)
-        except (OSError, TypeError):  # typed into a terminal, or no function
-            source = getattr(train, "__qualname__", type(train).__qualname__)
+        own = f"x{self.rung}" if f"x{self.rung}" in self.rungs else "x1"
+        source = self.sources.get(own) or _source(train)
         settings = (self.steps, self.schedule, self.width, self.maximize, scale)
         return hashlib.sha256(f"{source}\n{settings}".encode()).hexdigest()[:16]
 
@@ -183,7 +185,21 @@ def torch_task(
         resized=width is not None,
         resources=Resources(cpus, gpus, _bytes(memory)),
         limit=limit,
+        sources={rung: _source(of) for rung, of in {"x1": train, **(rungs or {})}.items()},
     )
+
+
+def _source(train: Train) -> str:
+    """The source of a training function; of what has none its name."""
+    if isinstance(train, partial):
+        plain = (int, float, str, bool, type(None))
+        values = [*enumerate(train.args), *sorted(train.keywords.items())]
+        told = [(k, v if isinstance(v, plain) else type(v).__qualname__) for k, v in values]
+        return f"{_source(train.func)}\n{told}"
+    try:
+        return inspect.getsource(train)
+    except (OSError, TypeError):  # typed into a terminal, or no function
+        return str(getattr(train, "__qualname__", type(train).__qualname__))
 
 
 def _parameters(train: Train) -> set[str]:

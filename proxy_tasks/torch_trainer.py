@@ -233,6 +233,8 @@ class _Recorder(_Still):
     def _begin(self) -> None:
         every = [p for group in self.param_groups for p in group["params"]]
         self._params = [p for p in every if p.grad is not None and p.numel()]
+        if not self._params:
+            raise TaskError("at the first step no parameter has a gradient; call backward() before")
         self.counts = [p.numel() for p in self._params]
         shapes = [tuple(p.shape) for p in self._params]
         self.grids = [grid_of(shape) for shape in shapes] if self._grid else None
@@ -247,7 +249,7 @@ class _Recorder(_Still):
 
 
 def shapes_of(task: TorchTask) -> list[tuple[int, ...]]:
-    """The shapes of what a training function makes an optimizer of.
+    """The shapes of what a training function makes an optimizer of, frozen parameters aside.
 
     Raises:
         TaskError: if it makes none.
@@ -256,7 +258,8 @@ def shapes_of(task: TorchTask) -> list[tuple[int, ...]]:
 
     def make(params: Any) -> Any:
         groups = _Still(params).param_groups
-        made.append([tuple(p.shape) for group in groups for p in group["params"]])
+        every = [p for group in groups for p in group["params"]]
+        made.append([tuple(p.shape) for p in every if p.requires_grad])
         raise _Enough
 
     with _training(task, make, SEED) as losses:

@@ -17,7 +17,7 @@ from evolve.search.log import RunLog
 from evolve.summary import champion_number
 from evolve.understand.explain import _carried, explain, origins
 from primitives.text import from_text, statement_text
-from primitives.zoo import zoo
+from primitives.zoo import EXTENDED_NAMES, zoo
 
 SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "explain.json"
 
@@ -33,6 +33,14 @@ def test_kinds_sizes_and_losses() -> None:
     assert not dead.live and dead.loss is None
     assert by_text["lr = lr * 0.00021717617"].kind == "scalar"
     assert by_text["v845 = sqrt(0.62706333)"].magnitude == pytest.approx(0.6270633**0.5)
+
+
+@pytest.mark.parametrize("name", EXTENDED_NAMES)
+def test_every_kind_of_slot_can_be_explained(name: str) -> None:
+    of = zoo(name)
+    lines = explain(of, None, [None] * len(of.statements))
+    assert [line.text for line in lines] == [statement_text(s) for s in of.statements]
+    assert all(line.magnitude is not None for line in lines)
 
 
 def test_a_child_differs_in_one_stretch() -> None:

@@ -184,3 +184,28 @@ def test_random_programs_are_various():
     assert {one.whole_tree for one in lowered} == {True, False}
     functions = {line.function for one in lowered for line in one.lines}
     assert len(functions) > 30
+
+
+ODD_SLOTS = {
+    "called as hyperparameters": (
+        "def train(w, g, b1, c1, lr):\n    b1 = interp(g, b1, 0.9)\n    c1 = c1 * 0.5\n"
+        "    c1 = c1 + b1\n    lr = lr * 0.01\n    update = c1 * lr\n    return update, b1, c1\n"
+    ),
+    "a number that ends as a constant": (
+        "def train(w, g, t: scalar, lr):\n    update = g * t\n    update = update * lr\n"
+        "    t = get_pi()\n    return update, t\n"
+    ),
+    "a number that ends as the rate": (
+        "def train(w, g, t: scalar, lr):\n    update = g * t\n    t = lr * 0.001\n"
+        "    return update, t\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ODD_SLOTS)
+@pytest.mark.parametrize("target", replay.ADAPTERS)
+def test_slots_that_are_called_or_end_oddly(target, what, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    of = from_text(ODD_SLOTS[what])
+    source = catalog.emit(target, of, "found", {})
+    assert replay.largest_difference(target, source, "found", of) < 1e-5

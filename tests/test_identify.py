@@ -23,7 +23,7 @@ from evolve.understand.naming import name
 from evolve.understand.signs import SignRule, best_one_beta
 from evolve.understand.simplify import prove
 from primitives.algebra.reading import G
-from primitives.text import from_text
+from primitives.text import from_text, to_text
 from primitives.zoo import zoo
 
 SCHEMA = Path(__file__).parent.parent / "evolve" / "schemas" / "identify.json"
@@ -294,3 +294,113 @@ def test_the_command(capsys: pytest.CaptureFixture) -> None:
     out = capsys.readouterr().out
     assert "family     none: no formula of the zoo" in out
     assert "nearest    adagrad" in out
+
+
+#: What is a known optimizer but for a sign, or for what a moving average keeps.
+OPPOSITES = {
+    "gradient ascent": ("", "lr = lr * -0.1", "update = g * lr"),
+    "a momentum that pushes back": ("m", "m = m * 0.9", "m = m - g", "update = m * lr"),
+    "a momentum that grows": ("m", "m = m * 1.5", "m = m + g", "update = m * lr"),
+    "Adam uphill": (
+        "m v",
+        "g2 = square(g)",
+        "m = interp(g, m, 0.9)",
+        "v = interp(g2, v, 0.999)",
+        "s = sqrt(v)",
+        "update = m / s",
+        "lr = lr * -0.001",
+        "update = update * lr",
+    ),
+    "an average that overshoots": (
+        "m v",
+        "g2 = square(g)",
+        "m = interp(g, m, 1.5)",
+        "v = interp(g2, v, 0.999)",
+        "s = sqrt(v)",
+        "update = m / s",
+        "update = update * lr",
+    ),
+    "AdaGrad that forgets what it saw": (
+        "v",
+        "g2 = square(g)",
+        "v = v - g2",
+        "s = sqrt(v)",
+        "update = g / s",
+        "update = update * lr",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OPPOSITES)
+def test_an_opposite_has_no_name(what: str) -> None:
+    slots, *statements = OPPOSITES[what]
+    found = identified(program(slots, *statements))
+    assert found.family is None, found
+
+
+def test_an_average_may_be_written_either_way_round() -> None:
+    either = identified(
+        program(
+            "m v",
+            "g2 = square(g)",
+            "m = interp(m, g, 0.1)",
+            "v = interp(v, g2, 0.001)",
+            "s = sqrt(v)",
+            "update = m / s",
+            "wd = w * 0.01",
+            "update = update + wd",
+            "lr = lr * 0.001",
+            "update = update * lr",
+        )
+    )
+    assert (either.family, either.exact) == ("adamw", True)
+    assert either.parameters == pytest.approx(
+        {"b1": 0.9, "b2": 0.999, "learning_rate": 0.001, "weight_decay": 0.01}, rel=1e-5
+    )
+    spelled = identified(
+        program(
+            "m v",
+            "m = m * 0.9",
+            "x = g * 0.1",
+            "m = m + x",
+            "g2 = square(g)",
+            "g2 = g2 * 0.001",
+            "v = v * 0.999",
+            "v = v + g2",
+            "s = sqrt(v)",
+            "update = m / s",
+            "lr = lr * 0.001",
+            "update = update * lr",
+        )
+    )
+    assert (spelled.family, spelled.exact, spelled.extra) == ("adam", True, [])
+
+
+@pytest.mark.parametrize(
+    ("decay", "extra"),
+    [
+        (["wd = w * 0.1", "wd = wd * lr"], []),
+        (["wd = w * 0.001"], ["a weight decay that does not follow the learning rate"]),
+        (["wd = w * -0.1", "wd = wd * lr"], ["weights that grow"]),
+    ],
+)
+def test_a_decay_of_lion_is_one_only_if_it_follows_the_rate(
+    decay: list[str], extra: list[str]
+) -> None:
+    lines = ["update = interp(g, m, 0.9)", "m = interp(g, m, 0.99)", "update = sign(update)"]
+    steps = ["lr = lr * 0.01", "update = update * lr", *decay, "update = update + wd"]
+    found = identified(program("m", *lines, *steps))
+    assert (found.family, found.exact, found.extra) == ("lion", not extra, extra)
+
+
+def test_what_cancels_to_another_kind_cannot_be_read() -> None:
+    of = program("m", "a = g - g", "a = a + lr", "d = dot(g, a)", "u = g * d", "u = u + m",
+                 "m = interp(g, m, 0.9)", "update = sign(u)")  # fmt: skip
+    assert identified(of).family is None
+
+
+def test_lion_with_slots_that_nothing_reads_is_what_is_sought() -> None:
+    lion = zoo("lion")
+    more = from_text(str(to_text(lion)).replace("(w, g, m, lr)", "(w, g, m, v, lr)").replace(
+        "return update, m", "return update, m, v"))  # fmt: skip
+    assert naming.is_sought(lion) and naming.is_sought(more) and not naming.is_sought(zoo("signum"))

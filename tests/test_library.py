@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import io
+import shutil
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -25,9 +27,11 @@ from evolve.export.source import camel
 from evolve.library.exported import exported
 from evolve.library.tables import SHOWN, Table
 from evolve.library.tasks import resuming
+from evolve.library.trials import config_of
 from evolve.library.waiting import Watched
 from evolve.search.log import RunLog
 from evolve.session import configured, notes
+from evolve.workers import ray
 from primitives.text import to_text
 from primitives.zoo import NAMES, zoo
 
@@ -209,6 +213,32 @@ def test_what_a_run_found_can_be_read(small: evolve.Run, cli: Cli) -> None:
         run.program(99999)
     with pytest.raises(evolve.BadInput):
         evolve.open(small.folder / "not there")
+
+
+def test_a_run_is_found_whatever_it_is_called_and_wherever_one_stands(
+    small: evolve.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert small.champion is not None
+    found = small.champion.text
+    shutil.copytree(small.folder, tmp_path / "lion")
+    monkeypatch.chdir(tmp_path)
+    run = evolve.open("lion")
+    champion = run.champion
+    assert champion is not None and champion.text == found != evolve.load("lion").text
+    assert "evolve export ./lion --to torch" in str(run)
+    monkeypatch.chdir("/")
+    assert run.champion is not None and run.champion.text == found
+    assert config_of(champion.name) == config_of(str(small.folder))
+
+
+def test_in_a_thread_ray_leaves_signals_alone() -> None:
+    with ThreadPoolExecutor(1) as threads:
+
+        def inside() -> bool:
+            with ray._signals_at_the_end():
+                return True
+
+        assert threads.submit(inside).result()
 
 
 def test_a_run_goes_on_for_so_much_more_from_now(small: evolve.Run, tmp_path: Path) -> None:

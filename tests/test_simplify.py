@@ -565,3 +565,20 @@ def test_rules_that_step_differently_have_cores_of_their_own() -> None:
 
 def test_gradients_are_recorded_with_adamw() -> None:
     assert from_text(stream.ADAMW) == zoo("adamw")
+
+
+@pytest.mark.parametrize("slot", ["x0", "x1", "wd", "m"])
+def test_exact_steps_hold_whatever_slots_are_called(slot: str) -> None:
+    of = program(
+        slot,
+        "b = sqrt(g)",
+        f"{slot} = interp(b, {slot}, 0.9)",
+        "z = sqrt(g)",
+        f"c = exp({slot})",
+        "d = z * c",
+        "e = w * 0.1",
+        "d = d + e",
+        "update = d * lr",
+    )
+    (step,) = chain_module.exact_steps(of)
+    assert step.evidence["holds"] and len(step.after.statements) == len(of.statements) - 1

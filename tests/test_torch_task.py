@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,36 @@ def test_other_types_and_parameters_without_a_gradient(dtype: torch.dtype) -> No
     slots = [each.state[moved]["m"].double() for each in (again, optimizer)]
     assert torch.allclose(*slots, rtol=0.01)
     again.step()
+
+
+def test_a_gradient_scaler_may_skip_a_step() -> None:
+    """Which counts all the same, or a training would take another number of steps."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    by_hand, taken = torch.ones(2), 0
+    plan = Plan(from_text("def train(w, g, lr):\n    update = g * lr\n    return update\n"))
+    optimizer = Interpreted([weight], plan, np.ones(9, np.float32))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    for step in range(6):
+        optimizer.zero_grad()
+        loss = (weight * (1e36 if step == 1 else 0.25)).sum()
+        scaler.scale(loss).backward()
+        if step % 2:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        if step != 1:
+            by_hand, taken = by_hand - 0.25, taken + 1
+    assert optimizer.steps == 6 and taken == 5
+    assert torch.equal(weight.detach(), by_hand)
+
+
+def test_slots_that_trade_places_keep_what_they_hold() -> None:
+    """What is computed in place may lie where another slot was."""
+    of = from_text(
+        "def train(w, g, m, v, lr):\n    x = abs(m)\n    m = negative(v)\n    v = abs(x)\n"
+        "    v = v + g\n    update = m * lr\n    return update, m, v\n"
+    )
+    follow(of, 8)
 
 
 # -- training functions ------------------------------------------------------------------
@@ -352,6 +384,35 @@ def test_a_fault_of_a_training_function_is_told_before_the_search(
     with pytest.raises(evolve.BadInput, match=message):
         evolve.run("60s", tasks=torch_task(train, steps=STEPS), out=out, workers=0, progress=False)
     assert not out.exists()
+
+
+def with_frozen(make_optimizer: Any, seed: int, width: int = 16) -> Iterator[Any]:
+    """Only the second layer is trained."""
+    first, second = torch.nn.Linear(100, 100), torch.nn.Linear(100, width)
+    first.requires_grad_(False)
+    make_optimizer([*first.parameters(), *second.parameters()])
+    yield 1.0
+
+
+def test_weights_that_are_frozen_are_no_memory() -> None:
+    task = torch_task(with_frozen, steps=1, width=16)
+    assert task.weights() == 101 * 16
+    assert task.holding(2 * task.weights()).width == 32
+
+
+def test_a_function_is_known_by_its_source_where_it_was_made() -> None:
+    halves = [torch_task(partial(with_frozen, width=w), steps=1, name="t") for w in (3, 4, 3)]
+    one, other, again = (task.fingerprint() for task in halves)
+    assert one == again != other
+    cells = []
+    for body in ("yield 1.0", "yield 2.0"):
+        source = f"def train(make_optimizer, seed):\n    {body}\n"
+        linecache.cache["<cell>"] = (len(source), None, source.splitlines(True), "<cell>")
+        names: dict[str, Any] = {}
+        exec(compile(source, "<cell>", "exec"), names)
+        cells.append(torch_task(names["train"], steps=1))
+        del linecache.cache["<cell>"]  # as in a worker, which has no such cell
+    assert cells[0].fingerprint() != cells[1].fingerprint()
 
 
 def test_higher_is_better_where_it_is_said() -> None:

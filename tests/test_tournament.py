@@ -13,7 +13,7 @@ import pytest
 from fakes import FakePool, config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up import Loss, MadeUp, entrant, needs, tournament
+from made_up import UNTRAINED, Loss, MadeUp, entrant, needs, tournament
 from test_closing import create, go_on
 
 from evolve.budget import EVALUATIONS, Budget
@@ -196,6 +196,18 @@ def test_a_start_that_fails_on_a_seed_puts_nobody_out(place: int) -> None:
     best = best_of(structures)
     assert len(best.fresh) > rules.SEEDS and len(best.fresh) % 2 == 1  # all but one
     assert best.score == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("shift", [-2.0, -5.0])
+def test_a_loss_may_begin_at_zero_or_below(shift: float) -> None:
+    """What is maximized is a loss below zero, and a score may begin at 0."""
+    pool = MadeUp(lambda of: by_length(of) + shift)
+    pool.tasks["a"] = {**pool.tasks["a"], "untrained": [UNTRAINED + shift]}
+    played = tournament(pool)
+    left = played.play([entrant(p) for p in chains(6)], ROUNDS, survivors=2)
+    assert sorted(len(s.program.statements) for s in left) == [1, 2]
+    played.score(left)
+    assert len(champion(left).program.statements) == 1
 
 
 # -- constants -----------------------------------------------------------------------

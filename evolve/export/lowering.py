@@ -217,7 +217,8 @@ class _Lowering:
             update=_renamed(update, names),
             hyperparameters=tuple(hyperparameters),
             peak=Hyperparameter(PEAK, 1.0 if self.peak is None else self.peak, PEAK),
-            reads=frozenset(a for line in lines for a in line.arguments) & {W, G, LR, SCHEDULE},
+            reads=frozenset([*(a for line in lines for a in line.arguments), *ends])
+            & {W, G, LR, SCHEDULE},
             kinds=tuple(self.kinds.values()),
             decay=decay is not None,
         )

@@ -249,7 +249,7 @@ class Tournament:
             judge = self._judges[name]
             programs = [p for s in structures for p in asked[s.key][name]]
             base, *levels = judge.trials.choose([judge.baseline, *programs], seeds, first)
-            unit = judge.gain() / judge.trials.untrained * len(tasks)
+            unit = judge.gain() / judge.trials.unit(name) * len(tasks)
             pairs = iter(zip(programs, levels, strict=True))
             for structure in structures:
                 own = [next(pairs) for _ in asked[structure.key][name]]

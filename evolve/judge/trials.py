@@ -249,10 +249,14 @@ class Trials:
         return fmean(fmean(row[t] for row in known) for t in self._tasks) if known else math.inf
 
     def level(self, losses: Losses | None) -> float:
-        """One number to choose by: the mean over tasks of L / U; infinite if one failed."""
+        """One number to choose by: the mean over tasks of L / |U|; infinite if one failed."""
         if losses is None:
             return math.inf
-        return fmean(fmean(losses[task]) / abs(self._untrained[task]) for task in self._tasks)
+        return fmean(fmean(losses[task]) / self.unit(task) for task in self._tasks)
+
+    def unit(self, task: str) -> float:
+        """What a level of 1 is, as a loss."""
+        return abs(self._untrained[task]) or 1.0
 
     def at_best_scale(self, programs: Sequence[Program]) -> list[tuple[Program, float]]:
         """Each program with its update multiplied by the best of some factors, and its level."""

@@ -27,6 +27,7 @@ from evolve.judge.constants import GENERATION
 from evolve.judge.trials import REFINED, Trials
 from evolve.provenance import provenance
 from evolve.search.config import Config
+from evolve.search.driver import SAME_LOSS
 from evolve.search.fitting import rescaled
 from evolve.search.probe import Stretch
 from evolve.workers import Pool, Setup, open_pool
@@ -48,7 +49,8 @@ class Tuning:
     """A start program, tuned.
 
     Attributes:
-        tasks: for each task its `fingerprint` (of the data), the model's `weights` and `steps`.
+        tasks: for each task its `fingerprint` (of the data), the model's `weights` and `steps`, and
+            the loss before training, `untrained`, where it is not one of ours.
         rung: the size of the tasks.
         start: the text of the program that was tuned.
         program: the text with the constants found.
@@ -162,7 +164,10 @@ def _tune(
         ((best, _),) = large.at_best_of([best], FACTORS)
         best = large.tune(best, tries[1]) if best.constants else best
     return Tuning(
-        tasks=_identity(large.tasks),
+        tasks={
+            name: {**facts, "untrained": large.tasks[name]["untrained"][0]}
+            for name, facts in _identity(large.tasks).items()
+        },
         rung=rung,
         start=start,
         program=to_text(best),
@@ -220,9 +225,23 @@ def _found(records: list[Any], tasks: dict[str, Any], rung: int, start: str) -> 
             tuning = Tuning(**record)
         except TypeError:  # of another version
             continue
-        if (tuning.tasks, tuning.rung, tuning.start) == wanted:
+        own = {name: _without_loss(facts) for name, facts in tuning.tasks.items()}
+        if (own, tuning.rung, tuning.start) == wanted and _begin_alike(tuning.tasks, tasks):
             return tuning
     return None
+
+
+def _without_loss(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in facts.items() if name != "untrained"}
+
+
+def _begin_alike(recorded: dict[str, Any], tasks: dict[str, Any]) -> bool:
+    """Whether losses before training are the same: a task of a user may be another by now."""
+    for name, facts in recorded.items():
+        then, now = facts.get("untrained"), tasks[name]["untrained"][0]
+        if then is not None and abs(now - then) > SAME_LOSS * abs(then):
+            return False
+    return True
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from evolve.errors import quoted
 from evolve.library.numbers import percent
 from evolve.library.tasks import resuming
 from evolve.library.verdict import constants, failure, simplified
+from evolve.programs import is_known
 from evolve.understand.words import described
 from primitives.abstract import analyse
 from primitives.functions import COLUMN, PER_ARRAY, ROW, SCALAR, TREE
@@ -149,7 +150,8 @@ def _next(s: dict[str, Any], found: bool) -> Iterator[str]:
         resuming(s["run"], tasks, "30m"): "go on searching",
     }
     if found:
-        commands[f"evolve export {folder} --to torch -o found.py"] = "the optimizer, for PyTorch"
+        program = f"./{folder}" if is_known(s["run"]) else folder
+        commands[f"evolve export {program} --to torch -o found.py"] = "the optimizer, for PyTorch"
     width = max(map(len, commands))
     yield ""
     yield "Next you can type:"

@@ -32,6 +32,7 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._path = Path(os.path.abspath(folder))  # whatever the working directory becomes
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -51,7 +52,8 @@ class Run:
     def _log(self, write: bool = False) -> RunLog:
         from evolve.search.log import RunLog
 
-        return RunLog.open(self.folder, write)
+        here = os.path.abspath(self.folder) == str(self._path)
+        return RunLog.open(self.folder if here else self._path, write)
 
     # -- what it found ---------------------------------------------------------
 
@@ -75,7 +77,7 @@ class Run:
         with self._log() as log:
             if not is_better(log):
                 return None
-        return Optimizer(load_program(str(self.folder)), str(self.folder))
+        return Optimizer(load_program(str(self._path)), str(self._path))
 
     @property
     def hall_of_fame(self) -> Table:
@@ -111,7 +113,7 @@ class Run:
         """
         from evolve.library.optimizer import load
 
-        return load(f"{self.folder}#{number}")
+        return load(f"{self._path}#{number}")
 
     def report(self, path: Path | str) -> Path:
         """Write a page about it: what was found, how good that is, and how it came about.

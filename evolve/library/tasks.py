@@ -41,7 +41,9 @@ def _name(task: Any) -> str:
         if task is known:
             return name
     # A task of a training function belongs where that is defined.
-    module = sys.modules.get(getattr(task, "train", type(task)).__module__)
+    module = sys.modules.get(
+        getattr(getattr(task, "train", None), "__module__", type(task).__module__)
+    )
     if module is not None and module.__name__ != "__main__":
         for name, value in vars(module).items():
             if value is task:

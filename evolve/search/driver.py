@@ -35,6 +35,8 @@ TICK = 0.5
 _NOTE_EVERY = 1.0
 #: The most steps that one transaction holds.
 _BATCH = 256
+#: Losses before training that differ by a larger share are those of other tasks.
+SAME_LOSS = 0.01
 #: How often a proposal is asked for whose worker dies.
 _ATTEMPTS = 2
 
@@ -100,13 +102,6 @@ class Driver:
     def target(self) -> Budget | None:
         """The total that the run goes on to."""
         return Budget(self._budget["kind"], self._budget["until"]) if self._budget else None
-
-    def remaining(self) -> float:
-        """The share of the search that is left."""
-        target = self.target()
-        if target is None:
-            return 0.0
-        return 1 - self._spent(target.kind) / (target.amount - self._left_for_closing(target))
 
     def left(self) -> float:
         """The share of the whole budget that is left, that of the closing included."""
@@ -366,6 +361,12 @@ def check_tasks(log: RunLog, pool: Pool) -> Losses:
                     f"the task '{name}' has changed: its {fact} is {facts[fact]}, "
                     f"but the run began with {known[name][fact]}; start a new run"
                 )
+        (now, *_), (then, *_) = facts["untrained"], known[name]["untrained"]
+        if abs(now - then) > SAME_LOSS * abs(then):  # on another processor it may differ a little
+            raise BadInput(
+                f"the task '{name}' has changed: its loss before training is {now:.4g}, "
+                f"but the run began with {then:.4g}; start a new run"
+            )
     return {name: facts["untrained"] for name, facts in known.items()}
 
 

@@ -15,7 +15,12 @@ from primitives.zoo import zoo
 
 def is_sought(program: Program) -> bool:
     """Whether a program is Lion but for its constants: a run from it discovers nothing."""
-    return analyse(live_program(program)).structure == analyse(zoo("lion")).structure
+    statements = live_program(program).statements
+    named = {name for s in statements for name in (s.target, *s.arguments)}
+    slots = tuple(slot for slot in program.slots if slot in named)
+    narrow = tuple((slot, kind) for slot, kind in program.narrow if slot in named)
+    lean = Program(statements, slots, narrow)
+    return analyse(lean).structure == analyse(zoo("lion")).structure
 
 
 def name(simplified: Program, kept: Sequence[dict[str, Any]] = ()) -> Identity:

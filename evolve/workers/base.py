@@ -289,13 +289,16 @@ class Pool(ABC):
 
 
 def time_limit(facts: Mapping[str, Any], tasks: Iterable[str], seeds: int, least: float) -> float:
-    """Seconds after which trainings count as hanging: what the tasks say, if that is more.
+    """Seconds after which trainings count as hanging: what the tasks say.
 
     Arguments:
         facts: of each task, as `prepare` answers.
         tasks: that are trained, on so many `seeds` each.
+        least: where a task says nothing.
     """
-    return max(least, seeds * sum(facts[task].get("limit", 0.0) for task in tasks))
+    limits = [facts[task].get("limit") for task in tasks]
+    told = seeds * sum(limit for limit in limits if limit is not None)
+    return max(told, least) if None in limits else told
 
 
 def _with_tasks(request: Request) -> Request:

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,6 +176,9 @@ class RayPool(Pool):
 @contextmanager
 def _signals_at_the_end() -> Iterator[None]:
     """Signals that come inside reach their handlers at the end: half a Ray cannot be shut down."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
+        yield
+        return
     received: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, frame: received.append(number))
