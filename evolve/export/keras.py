@@ -6,6 +6,7 @@ class; programs with sums over all arrays take the step of the whole list.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 from evolve.export import listing, source
@@ -65,10 +66,10 @@ def _class(lowered: Lowered, name: str, style: Style) -> str:
     ]
     head = '"""See the top of the file."""'
     parts = [head, "\n".join(constants), _init(lowered, style), _step(lowered, style)]
-    return (
-        f'@keras.saving.register_keras_serializable(package="{style.package}")\n'
-        f"class {source.camel(name)}(_Optimizer):\n{indented(source.apart(parts))}"
-    )
+    text = f"class {source.camel(name)}(_Optimizer):\n{indented(source.apart(parts))}"
+    # Two optimizers of one name are two: a saved model must not be loaded with the other.
+    package = style.package or f"evolve.{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f'@keras.saving.register_keras_serializable(package="{package}")\n{text}'
 
 
 def _own(lowered: Lowered, style: Style) -> dict[str, str]:

@@ -39,14 +39,14 @@ class Style:
         details: paragraphs after the equation.
         defaults: of arguments, as source; in place of the program's own constants.
         own_peak: whether `peak_lr` is an argument, and gives the learning rate's default.
-        package: under which Keras registers the class.
+        package: under which Keras registers the class; by default one of its own.
     """
 
     title: str = ""
     details: str = ""
     defaults: Mapping[str, str] = field(default_factory=dict)
     own_peak: bool = True
-    package: str = "evolve"
+    package: str = ""
 
 
 def indented(text: str, by: int = 4) -> str:
