@@ -49,7 +49,7 @@ def test_a_worker_that_dies_between_evaluations_is_replaced() -> None:
     """Nobody is blamed for it, and the request is done by the next worker, however often."""
     others = workers()
     with SerialPool(SETUP) as pool:
-        for _ in range(3):
+        for _ in range(2):
             (pid,) = workers() - others
             os.kill(pid, signal.SIGKILL)
             assert gone([pid])

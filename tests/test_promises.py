@@ -117,7 +117,10 @@ def test_programs_that_end_their_worker_cost_themselves_alone(tmp_path: Path, tr
         tried("programs", count)
         tried("that ended their worker", ends[status.CRASHED])
     assert all(log == logs[0] for log in logs)
-    for record, answer in zip(trained, alone([record.program for record in trained]), strict=True):
+    chosen = (
+        trained if LONG else [r for r in trained if r.outcome == status.CRASHED][:1] + trained[:8]
+    )
+    for record, answer in zip(chosen, alone([record.program for record in chosen]), strict=True):
         assert record.outcome == answer["outcome"]
         assert record.outcome == status.CRASHED or record.losses == answer["losses"]
 

@@ -288,7 +288,7 @@ def _family(rule: SignRule) -> tuple[str, dict[str, float]]:
 def _by_formula(program: Program, what: Expressions) -> Identity | None:
     """The optimizer of the zoo with the same formulas, the numbers left out."""
     plain = _without_decay(what)
-    decays = sympy.expand(what.update - plain.update) != 0
+    decays = plain is not what
     for of, extra in ((what, []), (plain, ["decoupled weight decay"] if decays else [])):
         mine = _skeletons(of)
         for name in (name for name in families(program) if name not in SIGN_METHODS):
@@ -325,9 +325,12 @@ def _with_betas(program: Program) -> Program:
 
 
 def _without_decay(what: Expressions) -> Expressions:
+    """Without terms of the weights alone; itself if there are none."""
+    if not what.update.has(W):
+        return what
     terms = sympy.Add.make_args(sympy.expand(what.update))
     kept = [t for t in terms if t.free_symbols - {W, LR, EPS}]
-    return what._replace(update=sympy.Add(*kept))
+    return what if len(kept) == len(terms) else what._replace(update=sympy.Add(*kept))
 
 
 def _skeletons(what: Expressions) -> set[str]:
@@ -347,9 +350,10 @@ def _skeleton(what: Expressions, names: dict[str, str]) -> str:
     after = {names[n]: e.xreplace(new) for n, e in what.slots.items()}
     kept = {name: sympy.expand(e).coeff(slot_symbol(name)) for name, e in after.items()}
     parts = [f"{name}={_shape(e, {}, kept)}" for name, e in sorted(after.items())]
-    plain = _without_decay(what).update
-    decay = sympy.expand(what.update - plain)
-    terms = (what.update,) if decay == 0 else (plain, decay)  # factors do not mix them
+    plain = _without_decay(what)
+    terms = [what.update]
+    if plain is not what:  # factors are not to mix the two
+        terms = [plain.update, sympy.expand(what.update - plain.update)]
     shapes = [_shape(sympy.factor_terms(t.xreplace(new)), after, kept) for t in terms]
     return ";".join([*parts, f"update={'+'.join(shapes)}"])
 
