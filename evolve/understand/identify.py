@@ -366,7 +366,8 @@ def _shape(e: sympy.Expr, after: dict[str, sympy.Expr], kept: dict[str, sympy.Ex
     averages are corrected.
     """
     for name, end in after.items():
-        if e.has(slot_symbol(name)) and not e.is_Symbol:
+        # A multiple has the same symbols; to cancel what is none takes sympy a minute.
+        if e.has(slot_symbol(name)) and not e.is_Symbol and e.free_symbols == end.free_symbols:
             ratio = sympy.cancel(e / end)
             if ratio.is_number:
                 return f"{'-' if ratio.is_negative else ''}{name}'"
