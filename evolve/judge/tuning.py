@@ -27,7 +27,7 @@ from evolve.judge.constants import GENERATION
 from evolve.judge.trials import REFINED, Trials
 from evolve.provenance import provenance
 from evolve.search.config import Config
-from evolve.search.driver import SAME_LOSS
+from evolve.search.fitness import begin_alike
 from evolve.search.fitting import rescaled
 from evolve.search.probe import Stretch
 from evolve.workers import Pool, Setup, open_pool
@@ -239,7 +239,7 @@ def _begin_alike(recorded: dict[str, Any], tasks: dict[str, Any]) -> bool:
     """Whether losses before training are the same: a task of a user may be another by now."""
     for name, facts in recorded.items():
         then, now = facts.get("untrained"), tasks[name]["untrained"][0]
-        if then is not None and abs(now - then) > SAME_LOSS * abs(then):
+        if then is not None and not begin_alike(now, then):
             return False
     return True
 

@@ -18,7 +18,7 @@ from typing import Any
 from evolve.budget import EVALUATIONS, PROGRAMS, SECONDS, STEPS, Budget, Closing
 from evolve.errors import BadInput, PoolError
 from evolve.search.config import Config
-from evolve.search.fitness import Losses
+from evolve.search.fitness import Losses, begin_alike
 from evolve.search.log import Record, RunLog
 from evolve.search.population import Draft
 from evolve.search.state import State, Step
@@ -35,8 +35,6 @@ TICK = 0.5
 _NOTE_EVERY = 1.0
 #: The most steps that one transaction holds.
 _BATCH = 256
-#: Losses before training that differ by a larger share are those of other tasks.
-SAME_LOSS = 0.01
 #: How often a proposal is asked for whose worker dies.
 _ATTEMPTS = 2
 
@@ -362,7 +360,7 @@ def check_tasks(log: RunLog, pool: Pool) -> Losses:
                     f"but the run began with {known[name][fact]}; start a new run"
                 )
         (now, *_), (then, *_) = facts["untrained"], known[name]["untrained"]
-        if abs(now - then) > SAME_LOSS * abs(then):  # on another processor it may differ a little
+        if not begin_alike(now, then):
             raise BadInput(
                 f"the task '{name}' has changed: its loss before training is {now:.4g}, "
                 f"but the run began with {then:.4g}; start a new run"

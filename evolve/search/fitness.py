@@ -24,6 +24,8 @@ from proxy_tasks.status import FINISHED
 Losses = dict[str, list[float]]
 #: For each task, for each seed, the loss at each mark that was reached.
 Marks = dict[str, list[list[float]]]
+#: Losses before training that differ by a larger share are those of other tasks.
+SAME_LOSS = 0.01
 #: For each task, a share of the baseline's gain for each mark.
 Hurdles = dict[str, list[float]]
 
@@ -58,6 +60,11 @@ def learns(baseline: Losses, untrained: Losses) -> bool:
         for task, values in baseline.items()
         for base, start in zip(values, untrained[task], strict=False)
     )
+
+
+def begin_alike(now: float, then: float) -> bool:
+    """Whether two losses before training may be of the same task: processors differ a little."""
+    return abs(now - then) <= SAME_LOSS * abs(then)
 
 
 def check_start(answer: dict[str, Any], untrained: Losses) -> None:
